@@ -1,0 +1,11 @@
+package local
+
+import "os"
+
+// umask lets everybody read: on Windows the folder's access list decides.
+const umask os.FileMode = 0
+
+func renameNew(temporary, path string) error { return linkNew(temporary, path) }
+
+// syncFolder does nothing: Windows has no way to sync a folder, and NTFS keeps the order of its names in its log.
+func syncFolder(string) error { return nil }
