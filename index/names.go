@@ -1,0 +1,20 @@
+package index
+
+import "strings"
+
+// Foreign tells of a file in one of the index's own folders, by its full name, whether it has a name that the index
+// never gives: somebody else put it there. Of other folders it knows nothing and says false.
+func Foreign(name string) bool {
+	folder, rest, _ := strings.Cut(name, "/")
+	switch folder {
+	case "points":
+		_, ok := parseRecordName(rest)
+		return !ok
+	case "index":
+		return !isRandomName(rest)
+	case "sessions":
+		id, _, numbered := strings.Cut(rest, "-")
+		return !numbered || !isRandomName(id)
+	}
+	return false
+}
