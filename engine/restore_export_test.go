@@ -1,0 +1,4 @@
+package engine
+
+// CheckName is checkName, for the tests of the package's outside.
+var CheckName = checkName
