@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -306,5 +307,75 @@ func TestFramesHoldABatchsChunksInOrder(t *testing.T) {
 	}
 	if err := w.Close(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What a process may not or cannot read just now must never be called damage: repair would write over it.
+func TestWhatCannotBeReadNowIsNotDamage(t *testing.T) {
+	r := newRepository(t, benchVariant)
+	want := write(t, r.Store, 1<<20, chunkstore.WriterOptions{})
+	name := want.packs[0].ID.ObjectName()
+	whole, err := os.ReadFile(r.file(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.edit(t, name, func(object []byte) []byte { object[stripe.CellSize+100] ^= 1; return object })
+	var refuse atomic.Bool
+	f := &faulty{read: func(n string, off, length int64) error {
+		if refuse.Load() && n == name && off+length > 2*stripe.CellSize {
+			return fmt.Errorf("open: %w", destination.ErrUnavailable)
+		}
+		return nil
+	}}
+	s := openFaulty(t, r, f)
+	refuse.Store(true)
+	var damage *chunkstore.DamageError
+	check := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, destination.ErrUnavailable) || errors.As(err, &damage) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, err = s.CheckObject(t.Context(), name, true)
+	check("check", err)
+	_, err = s.RepairObject(t.Context(), name)
+	check("repair", err)
+	_, err = s.Table(t.Context(), want.packs[0].ID)
+	check("table", err)
+	refuse.Store(false)
+	mustReadAll(t, s, want)
+	if now, err := os.ReadFile(r.file(name)); err != nil || len(now) != len(whole) {
+		t.Errorf("the pack has %d bytes, it had %d: %v", len(now), len(whole), err)
+	}
+}
+
+// A medium that fails while an object is mended must not cost what could be read of it a moment before.
+func TestRepairWritesNothingWhenItReadsLessThanItFound(t *testing.T) {
+	r := newRepository(t, benchVariant)
+	want := write(t, r.Store, 1<<20, chunkstore.WriterOptions{})
+	name := want.packs[0].ID.ObjectName()
+	r.edit(t, name, func(object []byte) []byte { object[stripe.CellSize+100] ^= 1; return object })
+	before, err := os.ReadFile(r.file(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var readAll, failing atomic.Bool
+	f := &faulty{read: func(n string, off, length int64) error {
+		switch {
+		case n != name || !failing.Load():
+		case readAll.Load() && off+length < int64(len(before)):
+			return syscall.EIO
+		case off+length >= int64(len(before)):
+			readAll.Store(true) // the first reading ends with the last cell
+		}
+		return nil
+	}}
+	s := openFaulty(t, r, f)
+	failing.Store(true)
+	if c, err := s.RepairObject(t.Context(), name); !errors.Is(err, chunkstore.ErrDamaged) || c.Repaired {
+		t.Errorf("repair: %+v, %v", c, err)
+	}
+	if after, err := os.ReadFile(r.file(name)); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the object was written: %v", err)
 	}
 }

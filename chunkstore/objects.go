@@ -228,8 +228,17 @@ func (o object) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if errors.Is(err, destination.ErrNotFound) {
 		err = errors.Join(stripe.ErrMissing, err)
 	}
+	if errors.Is(err, destination.ErrUnavailable) {
+		err = unavailable{err}
+	}
 	return n, err
 }
+
+// unavailable is destination.ErrUnavailable in the words of package stripe too.
+type unavailable struct{ error }
+
+func (u unavailable) Unwrap() error        { return u.error }
+func (u unavailable) Is(target error) bool { return target == stripe.ErrUnavailable }
 
 // memory is an object that was read whole.
 type memory []byte

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"filippo.io/age"
@@ -268,5 +269,43 @@ func TestForeignFilesAreReportedAndHarmless(t *testing.T) {
 	}
 	if c, err := s.RepairObject(t.Context(), "notes.txt"); err != nil || !c.Foreign || c.Repaired {
 		t.Errorf("repair a foreign file: %+v, %v", c, err)
+	}
+}
+
+// A config without its slots would be a repository that nobody can ever open, or make anew.
+func TestInterruptedInitLeavesAWholeRepositoryOrNone(t *testing.T) {
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fail := range []string{"keys/", "config", "spare/config"} {
+		for _, cut := range []bool{false, true} { // short of space, or interrupted just then
+			r := &repository{dir: t.TempDir(), identity: identity}
+			ctx, cancel := context.WithCancel(t.Context())
+			f := &faulty{Destination: r.destination(t), create: func(name string) error {
+				switch {
+				case !strings.HasPrefix(name, fail):
+				case cut:
+					cancel()
+				default:
+					return syscall.ENOSPC
+				}
+				return nil
+			}}
+			options := chunkstore.InitOptions{Recipients: []age.Recipient{identity.Recipient()}, Now: made}
+			s, err := chunkstore.Init(ctx, f, options)
+			cancel()
+			if err == nil {
+				s.Close()
+				r.reopen(t)
+				continue
+			}
+			if s, err = chunkstore.Init(t.Context(), r.destination(t), options); err != nil {
+				t.Errorf("after failing at %s (interrupted: %v): %v", fail, cut, err)
+				continue
+			}
+			s.Close()
+			r.reopen(t)
+		}
 	}
 }

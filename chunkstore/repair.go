@@ -42,7 +42,7 @@ func (s *Store) RepairObject(ctx context.Context, name string) (Check, error) {
 	if report.Bad == report.Lost && p.size == p.layout.Size() {
 		return c, nil // whole, or nothing that parity brings back
 	}
-	if err := s.rebuild(ctx, p); err != nil {
+	if err := s.rebuild(ctx, p, report); err != nil {
 		return c, fmt.Errorf("repair %s: %w", name, err)
 	}
 	if id, ok := ParsePackID(name); ok {
@@ -52,12 +52,18 @@ func (s *Store) RepairObject(ctx context.Context, name string) (Check, error) {
 	return c, nil
 }
 
-// rebuild writes the mended object in the place of the damaged one.
-func (s *Store) rebuild(ctx context.Context, p *placed) error {
+// rebuild writes the mended object in the place of the damaged one, unless reading it again brings more damage to light
+// than was found: on a medium that fails just now the old object may still be worth more than what could be read.
+func (s *Store) rebuild(ctx context.Context, p *placed, found stripe.Report) error {
 	var mended bytes.Buffer
 	mended.Grow(int(p.layout.Size()))
-	if _, err := p.reader().Rebuild(ctx, &mended); err != nil {
+	report, err := p.reader().Rebuild(ctx, &mended)
+	if err != nil {
 		return err
+	}
+	if report.Lost > found.Lost {
+		return fmt.Errorf("%w: %d cells were lost when it was read first, and %d when it was read again; nothing was written",
+			ErrDamaged, found.Lost, report.Lost)
 	}
 	if p.spread != nil {
 		return p.spread.write(ctx, mended.Bytes(), p.layout, s.replace)

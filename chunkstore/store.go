@@ -139,10 +139,17 @@ func (s *Store) writeConfig(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("write the config: %w", err)
 	}
-	if err := s.dest.Create(ctx, spareName, object); err != nil && !errors.Is(err, destination.ErrExists) {
-		return fmt.Errorf("write the spare config: %w", err)
+	// From here on there is a repository, so an interruption comes too late; what fails takes the config back, because the
+	// caller takes back the slots.
+	ctx = context.WithoutCancel(ctx)
+	err = s.dest.Create(ctx, spareName, object)
+	if err == nil || errors.Is(err, destination.ErrExists) {
+		return nil
 	}
-	return nil
+	if s.dest.Remove(ctx, configName) != nil {
+		return nil // it stands, and `repair` writes the spare
+	}
+	return fmt.Errorf("write the spare config: %w", err)
 }
 
 // refuseExisting returns ErrRepositoryExists when the destination holds a config, or packs or records without one:

@@ -80,6 +80,9 @@ func Backup(ctx context.Context, repo *index.Repository, src source.Source, o Ba
 	if err := r.checkPlace(ctx, src, previous); err != nil {
 		return nil, err
 	}
+	if err := r.checkPacks(ctx); err != nil {
+		return nil, err
+	}
 	s, err := repo.Begin(ctx, index.SessionOptions{Source: o.Source, User: o.User, PID: o.PID})
 	if err != nil {
 		return nil, fmt.Errorf("begin the backup of %s: %w", o.Source, err)
@@ -148,6 +151,7 @@ func (r *run) findPrevious(ctx context.Context, now time.Time) (*index.Point, er
 			return nil, ctx.Err()
 		}
 		r.warn(fmt.Sprintf("restore point %s cannot be compared with, so everything is read: %v", newest.Name, err))
+		r.metDamage("/", err)
 		return newest, nil
 	}
 	r.compareWith(newest, old)

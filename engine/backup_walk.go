@@ -192,6 +192,7 @@ func (w *walker) closed(ctx context.Context, f *visit, err error) error {
 
 func (w *walker) oldDamaged(f *visit, err error) {
 	w.r.warn(fmt.Sprintf("%q in the previous restore point cannot be compared with, so its files are read: %v", f.path(), err))
+	w.r.metDamage(f.path(), err)
 	f.oldDir = nil
 }
 
@@ -359,7 +360,14 @@ func (w *walker) lookDir(seg *segment, old *tree.Entry) error {
 
 func (w *walker) lookFile(ctx context.Context, seg *segment, old *tree.Entry) error {
 	r, now := w.r, &w.scratch
-	if old != nil && r.unchanged(old, now) {
+	isKnown := old != nil && r.unchanged(old, now)
+	if isKnown {
+		var err error
+		if isKnown, err = r.known(old); err != nil {
+			return err
+		}
+	}
+	if isKnown {
 		e := old
 		if !sameOwners(old, now) {
 			e = w.keep()

@@ -137,10 +137,13 @@ func (r *repairer) object(ctx context.Context, o object) error {
 	mended := !check.Foreign && (isConfig(o.name) || f.Kind == Healable || check.Bad > check.Lost)
 	if mended && !r.o.DryRun {
 		after, err := r.store.RepairObject(ctx, o.name)
-		if err != nil {
-			return fmt.Errorf("repair %s: %w", o.name, err)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		mended = after.Repaired
+		if err != nil { // the others are mended all the same
+			f.Message += fmt.Sprintf("; mending it failed: %v", err)
+		}
+		mended = err == nil && after.Repaired
 	}
 	if mended {
 		r.repaired(o.name, check.Bad-check.Lost)

@@ -29,10 +29,13 @@ type pointCache struct {
 // recordName is the name of a record's object.
 func recordName(sequence uint64) string { return fmt.Sprintf("%016x", sequence) }
 
+// maxSequence is the highest number of a restore point: a file that claims a higher one is foreign.
+const maxSequence = 1<<62 - 1
+
 // parseRecordName reads a name of recordName.
 func parseRecordName(name string) (uint64, bool) {
 	n, err := strconv.ParseUint(name, 16, 64)
-	return n, err == nil && recordName(n) == name
+	return n, err == nil && n > 0 && n <= maxSequence && recordName(n) == name
 }
 
 // Points returns all completed restore points, by source and then by sequence. Records that cannot be read are told in
@@ -141,7 +144,10 @@ func (r *Repository) putPoint(ctx context.Context, p *Point) error {
 				p.Sequence = max(p.Sequence, n)
 			}
 		}
-		p.Sequence++
+		if p.Sequence++; p.Sequence > maxSequence {
+			return fmt.Errorf("write restore point record: %s has the last number there is: take it away, for no backup made it",
+				recordName(maxSequence))
+		}
 		// A record that cannot be read may have any name: points are told apart by number then, and that one is lost.
 		_, _ = r.points.update(ctx, r.store, listed)
 		p.Name = r.points.freeName(p.Source, p.Started)
@@ -202,6 +208,9 @@ func (r *Repository) InProgress(ctx context.Context) ([]Running, error) {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
 	now, err := r.destinationNow(ctx)
+	if err != nil && ctx.Err() == nil && r.o.Now != nil {
+		now, err = r.o.Now(), nil // a place that cannot be written to has no clock to read; to look at, this host's will do
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -285,5 +287,46 @@ func TestSourceNamesThatCannotBeFoldersAreRefused(t *testing.T) {
 		if _, err := f.repo.Begin(context.Background(), SessionOptions{Source: name}); err == nil {
 			t.Errorf("%q was taken", name)
 		}
+	}
+}
+
+// clockless is a destination whose clock cannot be read, as that of a read-only folder.
+type clockless struct{ *faulty }
+
+// Now fails.
+func (clockless) Now(context.Context) (time.Time, error) {
+	return time.Time{}, errors.New("read-only file system")
+}
+
+func TestSessionsCanBeListedWhereNothingCanBeWritten(t *testing.T) {
+	f := newFixture(t)
+	s := f.begin(f.repo, "docs")
+	store, err := chunkstore.Open(t.Context(), clockless{f.dest}, nil)
+	f.check(err)
+	r, err := Open(t.Context(), store, Options{CacheDir: t.TempDir(), Now: f.clock})
+	f.check(err)
+	running, err := r.InProgress(t.Context())
+	if err != nil || len(running) != 1 || running[0].Source != "docs" {
+		t.Errorf("%+v, %v", running, err)
+	}
+	f.check(r.Close())
+	f.check(store.Close())
+	f.check(s.Abort(t.Context()))
+}
+
+func TestForeignRecordWithAHugeNumberDoesNotStopBackups(t *testing.T) {
+	f := newFixture(t)
+	f.backup(f.repo, "docs", "a", "one")
+	record := func(name string) string { return filepath.Join(f.dir, "points", name) }
+	for _, foreign := range []string{"ffffffffffffffff", "0000000000000000", "7fffffffffffffff"} {
+		f.check(os.WriteFile(record(foreign), []byte("no record"), 0o600))
+	}
+	if p := f.backup(f.repo, "docs", "a", "two"); p.Sequence != 2 {
+		t.Errorf("number %d", p.Sequence)
+	}
+	f.check(os.WriteFile(record(recordName(maxSequence)), []byte("no record"), 0o600))
+	s := f.begin(f.repo, "docs")
+	if _, err := s.Commit(t.Context(), &Point{Root: f.tree(s, "a", "three")}); err == nil || !strings.Contains(err.Error(), "last number") {
+		t.Errorf("behind the last number: %v", err)
 	}
 }

@@ -15,6 +15,9 @@ var (
 	ErrExists = errors.New("object exists already")
 	// ErrNotFound: there is no object of that name.
 	ErrNotFound = errors.New("object not found")
+	// ErrUnavailable: reading failed for a reason that says nothing of the object, and not for good: no right to it, no
+	// file handle left. Any other error of reading counts as damage of the bytes asked for.
+	ErrUnavailable = errors.New("cannot be read now")
 	// ErrName: the name is not one that a destination takes; see [CheckName].
 	ErrName = errors.New("not a name for an object")
 )

@@ -47,8 +47,8 @@ func (r *Reader) newChecker(bad func(Cell)) *checker {
 }
 
 // Check reads every cell, parity included, and calls bad (which may be nil) for each that is damaged, cannot be read, or is parity
-// that differs from what the data gives. It takes memory for a few rows, not for the object. The only error is the context's: damage is
-// what the report is for.
+// that differs from what the data gives. It takes memory for a few rows, not for the object. The only errors are the context's and
+// ErrUnavailable: damage is what the report is for.
 func (r *Reader) Check(ctx context.Context, bad func(Cell)) (Report, error) {
 	c := r.newChecker(bad)
 	for row := int64(0); row < r.rows; row += int64(c.set.n) {
@@ -133,7 +133,8 @@ func (c *checker) addLost(number int64) {
 
 // Rebuild writes the whole object in order, mended as far as parity allows: a mended object is byte for byte the one that was built.
 // Cells beyond parity are written as they are, or as zeros where they cannot be read; neither passes as intact, so they stay detectable
-// as lost. It takes memory for a few rows and reads the object 1+m times. The error is the context's or the writer's.
+// as lost. It takes memory for a few rows and reads the object 1+m times. The error is the context's, the writer's or
+// ErrUnavailable.
 func (r *Reader) Rebuild(ctx context.Context, w io.Writer) (Report, error) {
 	c := r.newChecker(nil)
 	if err := c.writeData(ctx, w); err != nil {

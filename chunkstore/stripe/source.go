@@ -11,6 +11,11 @@ import (
 // gone. It saves looking for readable cells one by one, which is what any other error makes the reader do.
 var ErrMissing = errors.New("shard is missing")
 
+// ErrUnavailable is what Shards and ReaderAt return (wrapped or not) when a read fails for a reason that says nothing of the
+// object: no right to read it, no file handle left. It is no erasure: whatever meets it ends with it, so that nothing is called
+// damaged, let alone mended, that is not.
+var ErrUnavailable = errors.New("cannot be read now")
+
 // ErrNoCell is returned by [Probe] when not one cell of the object is intact: it is foreign, of another object, or lost.
 var ErrNoCell = errors.New("no intact cell")
 
@@ -20,8 +25,8 @@ type ReaderAt interface {
 	ReadAt(ctx context.Context, p []byte, off int64) (int, error)
 }
 
-// Shards reads ranges of single shards: all of p, or an error. An error is an erasure, which parity may heal, unless the context
-// has ended. It is called by as many goroutines as the Reader is.
+// Shards reads ranges of single shards: all of p, or an error. An error is an erasure, which parity may heal, unless it is
+// ErrUnavailable or the context has ended. It is called by as many goroutines as the Reader is.
 type Shards interface {
 	ReadShard(ctx context.Context, shard int, p []byte, off int64) error
 }
@@ -46,7 +51,8 @@ func (o oneObject) ReadShard(ctx context.Context, shard int, p []byte, off int64
 }
 
 // load reads len(buf)/CellSize cells from number on and sets read for those that came, which says nothing about their being
-// intact. A range with an error is halved until the cells that cannot be read stand alone. The only error is the context's.
+// intact. A range with an error is halved until the cells that cannot be read stand alone. The only errors are the
+// context's and ErrUnavailable.
 func (r *Reader) load(ctx context.Context, number int64, buf []byte, read []bool) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -76,6 +82,9 @@ func (r *Reader) loadRun(ctx context.Context, number int64, buf []byte, read []b
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if errors.Is(err, ErrUnavailable) {
+		return err
+	}
 	got := n / CellSize
 	number, buf, read = number+int64(got), buf[got*CellSize:], read[got:]
 	clear(read)
@@ -104,7 +113,7 @@ func (r *Reader) request(ctx context.Context, number int64, buf []byte) (int, er
 // Probe finds the layout of an object of size bytes that holds all shards, from the head of any intact cell: it tries the first
 // and the last, some in between, then all. A layout that gives another size than the object has is only taken when no cell
 // says otherwise among those it tried; then the object is truncated or has something appended, which [Reader] can deal with. It
-// returns ErrNoCell when there is none, and the context's error.
+// returns ErrNoCell when there is none, and ErrUnavailable or the context's error when those end it.
 //
 // The layout is as trustworthy as a checksum without a key: allocate for what is asked for, not for all of Length.
 func Probe(ctx context.Context, r ReaderAt, size int64, seed uint64) (Layout, error) {
@@ -171,9 +180,12 @@ func (p *probe) try(ctx context.Context, at, n int64) error {
 	if int64(len(p.buf)) < n*CellSize {
 		p.buf = make([]byte, n*CellSize)
 	}
-	got, _ := p.r.ReadAt(ctx, p.buf[:n*CellSize], at*CellSize)
+	got, err := p.r.ReadAt(ctx, p.buf[:n*CellSize], at*CellSize)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if errors.Is(err, ErrUnavailable) {
+		return err
 	}
 	for i := range int64(got / CellSize) {
 		cell := p.buf[i*CellSize : (i+1)*CellSize]

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -15,7 +14,8 @@ A repository is named by --repo or CAIRN_REPO and unlocked by --key-file or CAIR
 --password-file or CAIRN_PASSWORD_FILE, CAIRN_PASSWORD, or a passphrase typed at the terminal.
 
 A SPEC names something in a repository: SOURCE@WHEN:/path. WHEN is latest (the default), a restore point's name, a time
-(2026-11-20, 2026-11-20T14:00: the newest restore point not after it) or an age (3d, 12h, 2w, 1mo, 1y: likewise).
+(2026-11-20, 2026-11-20T14:00: the newest restore point not after it) or an age (3d, 12h, 2w, 1mo, 1y: likewise). Times are
+UTC, as in the names of restore points, unless they end in an offset (2026-11-20T14:00+02:00).
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but some files could not be read or damage was found;
 130 interrupted.`
@@ -42,7 +42,7 @@ func (p *program) app() *cli.App {
 			p.repairCommand(), p.keyCommand(), p.statsCommand(), p.versionCommand(), p.manCommand(), p.completionCommand(),
 		},
 	}
-	app.Action = unknownCommand(app.Commands)
+	app.Action = unknownCommand("cairn", app.Commands)
 	for _, c := range app.Commands {
 		prepare(c)
 	}
@@ -59,12 +59,12 @@ func prepare(c *cli.Command) {
 		prepare(sub)
 	}
 	if len(c.Subcommands) > 0 {
-		c.Action = unknownCommand(c.Subcommands)
+		c.Action = unknownCommand("cairn "+c.Name, c.Subcommands)
 	}
 }
 
-// unknownCommand is what happens when no command was named, or one that there is not.
-func unknownCommand(commands []*cli.Command) cli.ActionFunc {
+// unknownCommand is what happens when no command was named below another, or one that there is not.
+func unknownCommand(above string, commands []*cli.Command) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if !c.Args().Present() {
 			if c.Command != nil && len(c.Command.Subcommands) > 0 && c.Lineage()[1].Command != nil {
@@ -74,11 +74,28 @@ func unknownCommand(commands []*cli.Command) cli.ActionFunc {
 		}
 		name := c.Args().First()
 		err := usagef("there is no command %q", name)
+		if known := elsewhereCalled[name]; known != "" {
+			return err.hint("%s", known)
+		}
 		if near := nearest(name, commandNames(commands)); near != "" {
 			return err.hint("did you mean %q?", near)
 		}
-		return err.hint("cairn --help lists the commands")
+		return err.hint("%s --help lists the commands", above)
 	}
+}
+
+// elsewhereCalled says what commands that people know from other programs are called here.
+var elsewhereCalled = map[string]string{
+	"snapshots": "`cairn points` lists restore points",
+	"list":      "`cairn points` lists restore points, `cairn ls SPEC` what is in one",
+	"create":    "`cairn init` makes a repository, `cairn backup` a restore point",
+	"check":     "`cairn verify` finds damage",
+	"extract":   "`cairn restore SPEC --to DIR` restores",
+	"dump":      "`cairn cat SPEC` prints a file",
+	"info":      "`cairn stats` says what the repository holds",
+	"unlock":    "cairn has no locks that could be left behind",
+	"forget":    "this version of cairn does not drop restore points",
+	"prune":     "this version of cairn does not drop restore points",
 }
 
 func commandNames(commands []*cli.Command) []string {
@@ -100,7 +117,7 @@ func want(c *cli.Context, least, most int) error {
 	if n >= least && (most < 0 || n <= most) {
 		return nil
 	}
-	usage := fmt.Sprintf("usage: %s %s", c.Command.HelpName, c.Command.ArgsUsage)
+	usage := strings.TrimSpace("usage: " + c.Command.HelpName + " " + c.Command.ArgsUsage)
 	if n < least {
 		return usagef("%s: an argument is missing", c.Command.Name).hint("%s", usage)
 	}

@@ -29,7 +29,7 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 			if command != nil && len(command.Subcommands) == 0 {
 				known = command.Flags
 			}
-			flags = append(flags, arg)
+			flags = append(flags, canonical(known, arg)...)
 			if takesValue(known, arg) {
 				if i+1 == len(args) {
 					return nil, usagef("flag %s needs a value", arg)
@@ -50,6 +50,40 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 		arranged = append(arranged, "--")
 	}
 	return append(arranged, rest...), nil
+}
+
+// canonical writes a flag by its first name, because the library refuses one that is written in two ways on one line
+// (-e and --exclude), and takes letters behind one dash (-lR) apart.
+func canonical(flags []cli.Flag, arg string) []string {
+	name, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	if f := flagNamed(flags, name); f != nil {
+		arg = "--" + f.Names()[0]
+		if hasValue {
+			arg += "=" + value
+		}
+		return []string{arg}
+	}
+	if strings.HasPrefix(arg, "--") || hasValue || len(name) < 2 {
+		return []string{arg}
+	}
+	var letters []string
+	for _, letter := range name {
+		f, isBool := flagNamed(flags, string(letter)).(*cli.BoolFlag)
+		if !isBool {
+			return []string{arg}
+		}
+		letters = append(letters, "--"+f.Name)
+	}
+	return letters
+}
+
+func flagNamed(flags []cli.Flag, name string) cli.Flag {
+	for _, f := range flags {
+		if slices.Contains(f.Names(), name) {
+			return f
+		}
+	}
+	return nil
 }
 
 func find(commands []*cli.Command, name string) *cli.Command {
@@ -80,13 +114,7 @@ func takesValue(flags []cli.Flag, arg string) bool {
 	if strings.Contains(arg, "=") {
 		return false
 	}
-	name := strings.TrimLeft(arg, "-")
-	for _, f := range flags {
-		if !slices.Contains(f.Names(), name) {
-			continue
-		}
-		_, isBool := f.(*cli.BoolFlag)
-		return !isBool
-	}
-	return false
+	f := flagNamed(flags, strings.TrimLeft(arg, "-"))
+	_, isBool := f.(*cli.BoolFlag)
+	return f != nil && !isBool
 }

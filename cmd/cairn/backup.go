@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/user"
 
 	"github.com/urfave/cli/v2"
 
@@ -59,7 +61,7 @@ func (p *program) backupAction(c *cli.Context) error {
 		stop := p.showProgress("backing up "+safe(name), "file", counters)
 		result, err := engine.Backup(ctx, repo, src, engine.BackupOptions{
 			Source: name, Full: c.Bool("full"), Tags: c.StringSlice("tag"), IgnoreSpace: c.Bool("ignore-space"),
-			Now: p.now, Progress: counters,
+			Now: p.now, Progress: counters, User: userName(), PID: os.Getpid(),
 			Warn:    func(message string) { p.warn(safeLines(message)) },
 			Problem: p.problem,
 		})
@@ -83,6 +85,15 @@ func countAhead(ctx context.Context, src source.Source, counters *engine.Progres
 	if err == nil && counters.TotalBytes.CompareAndSwap(0, bytes) {
 		counters.TotalFiles.Store(files)
 	}
+}
+
+// userName is who runs this, or "" on a system that does not say.
+func userName() string {
+	u, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return u.Username
 }
 
 func (p *program) backupDone(c *cli.Context, result *engine.BackupResult) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/chunkstore"
 	"github.com/cairn-backup/cairn/chunkstore/keys"
 	"github.com/cairn-backup/cairn/engine"
+	"github.com/cairn-backup/cairn/index"
 	"github.com/cairn-backup/cairn/index/tree"
 )
 
@@ -40,13 +41,17 @@ func TestFlagsMayStandAnywhere(t *testing.T) {
 		"cairn backup --full docs":                 "cairn backup --full -- docs",
 		"cairn backup docs --full":                 "cairn backup --full -- docs",
 		"cairn --full backup docs":                 "cairn backup --full -- docs",
-		"cairn --repo r backup docs -s x":          "cairn backup --repo r -s x -- docs",
+		"cairn --repo r backup docs -s x":          "cairn backup --repo r --source x -- docs",
 		"cairn backup docs --repo=r more":          "cairn backup --repo=r -- docs more",
 		"cairn backup -- --full docs":              "cairn backup -- --full docs",
 		"cairn backup docs -- --full":              "cairn backup -- docs --full",
 		"cairn backup backup":                      "cairn backup -- backup",
 		"cairn key --repo r add --label l":         "cairn key add --repo r --label l",
 		"cairn key remove 3f":                      "cairn key remove -- 3f",
+		"cairn backup -e a --exclude b docs":       "cairn backup --exclude a --exclude b -- docs",
+		"cairn backup -e=a docs":                   "cairn backup --exclude=a -- docs",
+		"cairn ls -lR docs":                        "cairn ls --long --recursive -- docs",
+		"cairn ls -lz docs":                        "cairn ls -lz -- docs",
 		"cairn cat -":                              "cairn cat -- -",
 		"cairn":                                    "cairn",
 		"cairn --help":                             "cairn --help",
@@ -78,11 +83,20 @@ func TestArrangingLosesNoWord(t *testing.T) {
 			return
 		}
 		left := map[string]int{}
+		long := func(w string) string {
+			switch w {
+			case "-s":
+				return "--source"
+			case "-x":
+				return "--one-file-system"
+			}
+			return w
+		}
 		for _, w := range line {
-			left[w]++
+			left[long(w)]++
 		}
 		for _, w := range got {
-			left[w]--
+			left[long(w)]--
 		}
 		delete(left, "--")
 		for w, n := range left {
@@ -131,6 +145,31 @@ func TestErrorsBecomeExitCodesAndHints(t *testing.T) {
 		}
 		if !strings.Contains(errs.String(), c.says) || (c.says == "" && errs.Len() > 0) {
 			t.Errorf("%v: said %q, want %q", c.err, errs, c.says)
+		}
+	}
+}
+
+func TestASpecThatReadsOtherwiseThanMeantIsExplained(t *testing.T) {
+	points := []*index.Point{{Source: "docs"}, {Source: "me@home"}, {Source: "c:"}}
+	there := time.Date(2026, 11, 20, 14, 0, 0, 0, time.FixedZone("there", -5*60*60))
+	for _, c := range []struct {
+		spec string
+		now  time.Time
+		want string
+	}{
+		{"docs:letters", there, "a path begins with a slash: docs:/letters"},
+		{"docs@3d:letters", there, "a path begins with a slash: docs@3d:/letters"},
+		{"me@home", there, "that source needs a time behind its name: me@home@latest"},
+		{"me@home:/a", there, "that source needs a time behind its name: me@home@latest:/a"},
+		{"c:", there, "that source needs a time behind its name: c:@latest"},
+		{"docs@2026-11-20T09:00:/a", there, "times are UTC, as in the names of restore points; one of this place ends in its offset: docs@2026-11-20T09:00-05:00:/a"},
+		{"docs@2026-11-20T09:00:/a", there.UTC(), ""},
+		{"docs@2026-11-20", there, ""},
+		{"nobody:letters", there, ""},
+		{"docs@9y", there, ""},
+	} {
+		if got := misread(points, c.spec, c.now); got != c.want {
+			t.Errorf("%s: %q, want %q", c.spec, got, c.want)
 		}
 	}
 }

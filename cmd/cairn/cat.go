@@ -46,7 +46,7 @@ func (p *program) cat(ctx context.Context, repo *index.Repository, text string) 
 		return err
 	}
 	if e.Type != tree.File {
-		return failf("`cairn ls` lists directories and shows where symlinks lead", "%s is a %s, not a file", safe(at.path), e.Type)
+		return failf("`cairn ls` lists directories and shows where symlinks lead", "%s is a %s, not a file", safe(at.path), inWords(e.Type))
 	}
 	if e.Flags&tree.Changed != 0 {
 		p.warn(safe(at.path) + " kept changing while it was backed up; its content may mix two states")
@@ -60,6 +60,19 @@ func (p *program) cat(ctx context.Context, repo *index.Repository, text string) 
 		return errPartial
 	}
 	return nil
+}
+
+// inWords is a type of entry in a sentence.
+func inWords(t tree.Type) string {
+	switch t {
+	case tree.Directory:
+		return "directory"
+	case tree.FIFO:
+		return "FIFO"
+	case tree.CharDevice, tree.BlockDevice:
+		return "device"
+	}
+	return t.String()
 }
 
 func writeContent(ctx context.Context, repo *index.Repository, e *tree.Entry, out *bufio.Writer) (err error) {

@@ -126,6 +126,7 @@ var hints = []struct {
 	{chunkstore.ErrRepositoryExists, "use it as it is, or choose another place for a new one"},
 	{chunkstore.ErrNoRepository, "check --repo, or make a repository there with `cairn init`"},
 	{chunkstore.ErrLastSlot, "add another key first (`cairn key add`): without any, nobody could read the repository"},
+	{chunkstore.ErrPlain, "it needs no key: whoever reaches it can read it"},
 	{chunkstore.ErrNoSlot, "`cairn key list` shows the key slots"},
 	{source.ErrEmpty, "is a disk not mounted? an empty directory is not backed up"},
 	{source.ErrRepository, "back up what is outside the repository"},
@@ -137,6 +138,7 @@ var hints = []struct {
 	{chunkstore.ErrMissing, "`cairn verify` shows what is missing"},
 	{destination.ErrNotFound, "`cairn verify` shows what is missing"},
 	{syscall.EACCES, "run it as a user who may, or as root"},
+	{syscall.ENOTDIR, "a part of that path is a file: name a directory"},
 	{syscall.EPERM, "run it as a user who may, or as root"},
 }
 

@@ -55,6 +55,7 @@ func (p *program) initAction(c *cli.Context) error {
 	}
 	options := chunkstore.InitOptions{Shape: shape, Plain: c.Bool("no-encryption"), Random: p.random, Now: p.now()}
 	undo := func() error { return nil }
+	others := holdsOthers(d)
 	if !options.Plain {
 		if err := vacant(c.Context, d, where); err != nil {
 			return err
@@ -68,6 +69,9 @@ func (p *program) initAction(c *cli.Context) error {
 		return errors.Join(fmt.Errorf("make repository %s: %w", where, err), undo())
 	}
 	defer store.Close()
+	if others {
+		p.warn(safe(where) + " was not empty: what else lies there is no part of the repository, and `cairn verify` will name it")
+	}
 	config := store.Config()
 	if c.Bool("json") {
 		return p.printJSON(map[string]any{"repository": hex.EncodeToString(config.Repository[:]), "place": where,
@@ -91,6 +95,21 @@ func vacant(ctx context.Context, d destination.Destination, where string) error 
 		return nil
 	}
 	return fmt.Errorf("make repository %s: %w", where, err)
+}
+
+// holdsOthers says whether a directory that is to be a repository holds something already.
+func holdsOthers(d destination.Destination) bool {
+	place, ok := d.(destination.Directory)
+	if !ok {
+		return false
+	}
+	f, err := os.Open(place.Directory())
+	if err != nil {
+		return false // the common case: it is made now
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(1)
+	return len(names) > 0
 }
 
 // initRecipients gives who may open the new repository, and what takes back a key file that was made for it.
@@ -153,7 +172,10 @@ func (p *program) keyFileRecipients(path string, d destination.Destination) ([]a
 		return nil, kept, err
 	}
 	p.note("new key in %s: keep a copy in another place; without it nobody can read the repository", safe(path))
-	return []age.Recipient{identity.Recipient()}, func() error { return os.Remove(path) }, nil
+	return []age.Recipient{identity.Recipient()}, func() error {
+		p.note("the new key in %s is removed again", safe(path))
+		return os.Remove(path)
+	}, nil
 }
 
 func within(path, dir string) bool {

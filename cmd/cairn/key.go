@@ -9,6 +9,7 @@ import (
 	"filippo.io/age"
 	"github.com/urfave/cli/v2"
 
+	"github.com/cairn-backup/cairn/chunkstore"
 	"github.com/cairn-backup/cairn/chunkstore/keys"
 )
 
@@ -103,6 +104,9 @@ func (p *program) keyAddAction(c *cli.Context) error {
 		return err
 	}
 	defer store.Close()
+	if store.Config().Plain { // before a key file is made
+		return fmt.Errorf("add a key slot: %w", chunkstore.ErrPlain)
+	}
 	recipients, label, err := p.newRecipients(c)
 	if err != nil {
 		return err
@@ -148,7 +152,7 @@ func (p *program) newRecipients(c *cli.Context) ([]age.Recipient, string, error)
 	if c.IsSet("new-password-file") {
 		passphrase, err = readPassword(c.String("new-password-file"))
 	} else {
-		passphrase, err = p.newPassphrase()
+		passphrase, err = p.newPassphrase(c.Context)
 	}
 	if err != nil {
 		return nil, "", err

@@ -39,7 +39,8 @@ func main() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	p := &program{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, now: time.Now, random: rand.Reader}
+	out := &output{file: os.Stdout}
+	p := &program{in: os.Stdin, out: out, err: os.Stderr, getenv: os.Getenv, now: time.Now, random: rand.Reader}
 	os.Exit(p.main(os.Args))
 }
 
@@ -63,6 +64,9 @@ func (p *program) main(args []string) int {
 		os.Exit(exitInterrupted)
 	}()
 	err := p.run(ctx, args)
+	if out, ok := p.out.(*output); ok {
+		err = out.check(err)
+	}
 	if err != nil && context.Cause(ctx) == errInterrupted {
 		if !errors.Is(err, context.Canceled) {
 			p.note("cairn: %s", safeLines(err.Error()))

@@ -24,12 +24,13 @@ func (p *program) mountCommand() *cli.Command {
   DIR/SOURCE/@3d/, @2026-11-20/      the newest one not after that time (not listed, but there)
   DIR/SOURCE/.versions/path/to/file/ every distinct version of that file
 
-New restore points appear by themselves.`,
+New restore points appear by themselves, within a second. Each user sees what the permissions in the restore points let
+him see; without --allow-other, a mount that is not root's is for its own user alone, and shows him everything.`,
 			"cairn mount ~/backups", "cairn mount --background ~/backups", "diff -r ~/backups/Documents/@3d ~/Documents"),
 		Flags: repositoryFlags(
 			&cli.BoolFlag{Name: "background", Aliases: []string{"b"}, Usage: "return once it is mounted, and serve on in the background"},
 			&cli.StringFlag{Name: "log", Usage: "in the background, write messages to `FILE` (default: mount.log in the cache directory)"},
-			&cli.BoolFlag{Name: "allow-other", Usage: "let other users in"},
+			&cli.BoolFlag{Name: "allow-other", Usage: "let other users in too (a mount of root always does)"},
 			&cli.BoolFlag{Name: "debug", Usage: "log every request of the kernel"}),
 		Action: p.mountAction,
 	}

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 
-	"filippo.io/age"
-	"filippo.io/age/agessh"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"github.com/cairn-backup/cairn/chunkstore"
 	"github.com/cairn-backup/cairn/chunkstore/destination"
@@ -64,11 +61,36 @@ func (p *program) openStore(c *cli.Context) (*chunkstore.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := chunkstore.Open(c.Context, d, p.unlocker(c))
+	key := &unlocking{p: p, c: c}
+	store, err := chunkstore.Open(c.Context, d, key)
+	if errors.Is(err, keys.ErrWrongKey) && !holdsObjects(c.Context, d, "keys/") {
+		return nil, failf("put the folder keys/ back from a copy of the repository; without a slot of it no key opens the repository",
+			"open repository %s: all its key slots are gone", where)
+	}
+	if errors.Is(err, keys.ErrWrongKey) && key.tried != "" {
+		return nil, fmt.Errorf("open repository %s with %s: %w", where, key.tried, err)
+	}
+	if errors.Is(err, chunkstore.ErrNoRepository) && holdsObjects(c.Context, d, "points/", "packs/") {
+		return nil, failf("put config or spare/ back from a copy of the repository; make no new one there",
+			"open repository %s: its config and the spare copy of it are gone, while the rest is there", where)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open repository %s: %w", where, err)
 	}
 	return store, nil
+}
+
+// holdsObjects says whether a destination holds anything in one of some folders of a repository.
+func holdsObjects(ctx context.Context, d destination.Destination, folders ...string) bool {
+	found := false
+	enough := errors.New("enough")
+	for _, folder := range folders {
+		_ = d.List(ctx, folder, func(destination.Info) error { // for a better message only
+			found = true
+			return enough
+		})
+	}
+	return found
 }
 
 // withRepository runs a command's work between opening and closing the repository.
@@ -115,91 +137,6 @@ func (p *program) cacheDir(c *cli.Context) (string, error) {
 	return filepath.Join(dir, "cairn"), nil
 }
 
-// unlocker finds the key when it is asked for: never, for a repository without encryption. A flag goes before
-// the environment, a key file before a passphrase, and the terminal comes last.
-func (p *program) unlocker(c *cli.Context) keys.Unlocker {
-	return unlockFunc(func() ([]age.Identity, error) {
-		keyFile, err := p.keyFile(c)
-		if err != nil {
-			return nil, err
-		}
-		if keyFile != "" {
-			return keys.IdentityFile(keyFile).Identities()
-		}
-		passphrase, err := p.passphrase(c, false)
-		if err != nil {
-			return nil, err
-		}
-		return keys.Passphrase(passphrase).Identities()
-	})
-}
-
-// keyFile is the key file that was asked for, or "" when a passphrase was, or nothing.
-func (p *program) keyFile(c *cli.Context) (string, error) {
-	file, password := c.String("key-file"), c.String("password-file")
-	switch {
-	case file != "" && password != "":
-		return "", usagef("--key-file and --password-file exclude each other")
-	case file != "" || password != "":
-		return file, nil
-	}
-	return p.getenv("CAIRN_KEY_FILE"), nil
-}
-
-type unlockFunc func() ([]age.Identity, error)
-
-func (f unlockFunc) Identities() ([]age.Identity, error) { return f() }
-
-// passphrase takes it from the password file, the environment or the terminal, where a new one is asked for twice.
-func (p *program) passphrase(c *cli.Context, isNew bool) (string, error) {
-	path := c.String("password-file")
-	if path == "" {
-		path = p.getenv("CAIRN_PASSWORD_FILE")
-	}
-	if path != "" {
-		return readPassword(path)
-	}
-	if secret := p.getenv("CAIRN_PASSWORD"); secret != "" {
-		return secret, nil
-	}
-	if isNew {
-		return p.newPassphrase()
-	}
-	return p.ask("passphrase: ")
-}
-
-func (p *program) newPassphrase() (string, error) {
-	secret, err := p.ask("new passphrase: ")
-	if err != nil {
-		return "", err
-	}
-	again, err := p.ask("once more: ")
-	if err != nil {
-		return "", err
-	}
-	if secret != again {
-		return "", failf("try again", "the two passphrases differ")
-	}
-	return secret, nil
-}
-
-func (p *program) ask(prompt string) (string, error) {
-	if !terminal(p.in) {
-		return "", failf("give --key-file FILE or --password-file FILE, or set CAIRN_KEY_FILE, CAIRN_PASSWORD_FILE or CAIRN_PASSWORD",
-			"a key is needed, and there is no terminal to ask for one")
-	}
-	fmt.Fprint(p.err, prompt)
-	secret, err := term.ReadPassword(int(p.in.Fd()))
-	fmt.Fprintln(p.err)
-	if err != nil {
-		return "", fmt.Errorf("read the passphrase: %w", err)
-	}
-	if len(secret) == 0 {
-		return "", failf("type at least one character", "the passphrase is empty")
-	}
-	return string(secret), nil
-}
-
 // fileSource makes the source of a backup of paths on this host, with the name to give its restore points.
 func (p *program) fileSource(c *cli.Context, d destination.Destination) (source.Source, string, error) {
 	paths := c.Args().Slice()
@@ -209,6 +146,19 @@ func (p *program) fileSource(c *cli.Context, d destination.Destination) (source.
 	}
 	if name == "" {
 		return nil, "", usagef("these paths give the source no name").hint("name it with --source NAME")
+	}
+	err := index.CheckSource(name)
+	if err == nil && strings.ContainsFunc(name, unicode.IsControl) {
+		err = fmt.Errorf("%q cannot be the name of a source: it has a control character", name)
+	}
+	if err != nil {
+		return nil, "", usagef("%v", err).hint("name it with --source NAME")
+	}
+	for _, path := range paths {
+		if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+			return nil, "", failf("nothing was backed up; check the path, and whether its disk is mounted",
+				"back up %s: there is no %s", safe(name), safe(path))
+		}
 	}
 	options := files.Options{
 		Excludes: c.StringSlice("exclude"), ExcludeIfPresent: c.StringSlice("exclude-if-present"),
@@ -230,68 +180,4 @@ func (p *program) fileSource(c *cli.Context, d destination.Destination) (source.
 		return nil, "", err
 	}
 	return src, name, nil
-}
-
-// fileRecipients gives who can open what is sealed to the identities in a key file.
-func fileRecipients(path string) ([]age.Recipient, error) {
-	identities, err := keys.IdentityFile(path).Identities()
-	if err != nil {
-		return nil, err
-	}
-	var all []age.Recipient
-	for _, identity := range identities {
-		switch i := identity.(type) {
-		case *age.X25519Identity:
-			all = append(all, i.Recipient())
-		case *age.HybridIdentity:
-			all = append(all, i.Recipient())
-		case *agessh.Ed25519Identity:
-			all = append(all, i.Recipient())
-		case *agessh.RSAIdentity:
-			all = append(all, i.Recipient())
-		default:
-			return nil, failf("give its public half with --recipient", "key file %s: cannot tell the public key of a %T", path, identity)
-		}
-	}
-	return all, nil
-}
-
-// maxPassword bounds what is read of a password file, bytes.
-const maxPassword = 64 << 10
-
-func readPassword(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("read the password file: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxPassword))
-	if err != nil {
-		return "", fmt.Errorf("read the password file: %w", err)
-	}
-	line, _, _ := strings.Cut(string(text), "\n")
-	line = strings.TrimSuffix(line, "\r")
-	if line == "" {
-		return "", failf("write the passphrase into its first line", "password file %s: its first line is empty", path)
-	}
-	return line, nil
-}
-
-// makeKeyFile writes a new age identity to a file that must not exist yet, readable by its owner alone.
-func (p *program) makeKeyFile(path string) (*age.X25519Identity, error) {
-	identity, err := age.GenerateX25519Identity()
-	if err != nil {
-		return nil, fmt.Errorf("make a key: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("make key file: %w", err)
-	}
-	_, err = fmt.Fprintf(f, "# cairn key file (an age identity), made %s\n# public key: %s\n%s\n",
-		p.now().UTC().Format("2006-01-02T15:04:05Z"), identity.Recipient(), identity)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("write key file %s: %w", path, err), os.Remove(path))
-	}
-	return identity, nil
 }

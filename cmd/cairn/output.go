@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,8 +18,39 @@ import (
 	"golang.org/x/term"
 )
 
+// output is standard output. It keeps the first error, so that no command ends as done whose results were lost on the way.
+type output struct {
+	file   *os.File
+	failed error
+}
+
+// Write writes to the file.
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.file.Write(b)
+	if err != nil && o.failed == nil {
+		o.failed = err
+	}
+	return n, err
+}
+
+// check gives a command's error, or that its results could not be printed.
+func (o *output) check(err error) error {
+	switch {
+	case o.failed == nil:
+		return err
+	case err == nil:
+		return failf("the work is done; only what it prints is incomplete", "print the results: %w", o.failed)
+	case err == errPartial || errors.Is(err, o.failed):
+		return failf("what was printed is incomplete", "print the results: %w", o.failed)
+	}
+	return err
+}
+
 // terminal says whether a stream is one that a person looks at.
 func terminal(stream any) bool {
+	if o, ok := stream.(*output); ok {
+		stream = o.file
+	}
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

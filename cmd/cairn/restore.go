@@ -52,6 +52,9 @@ func (p *program) restoreAction(c *cli.Context) error {
 			Warn: func(message string) { p.warn(safeLines(message)) },
 		})
 		stop()
+		if context.Cause(ctx) == errInterrupted {
+			p.note("what is restored already stays in %s; with --overwrite the same command goes on", safe(target))
+		}
 		if err != nil {
 			return fmt.Errorf("restore %s: %w", safe(at.String()), err)
 		}

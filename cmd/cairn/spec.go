@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/cairn-backup/cairn/index"
 	"github.com/cairn-backup/cairn/index/tree"
@@ -29,9 +32,38 @@ func (p *program) place(ctx context.Context, repo *index.Repository, text string
 	points, broken := p.points(ctx, repo)
 	point, err := index.Resolve(points, spec.Source, spec.When, p.now())
 	if err != nil {
+		if advice := misread(points, text, p.now()); advice != "" {
+			err = failf(advice, "%w", err)
+		}
 		return place{}, errors.Join(err, broken)
 	}
 	return place{point, spec.Path}, nil
+}
+
+// misread says how to write a SPEC that was probably meant otherwise than it reads, or "".
+func misread(points []*index.Point, text string, now time.Time) string {
+	known := func(source string) bool {
+		return slices.ContainsFunc(points, func(p *index.Point) bool { return p.Source == source })
+	}
+	before, at, hasPath := strings.Cut(text, ":/")
+	if known(before) { // though it has an @ or ends in a colon
+		text = before + "@latest"
+		if hasPath {
+			text += ":/" + at
+		}
+		return "that source needs a time behind its name: " + safe(text)
+	}
+	before, at, _ = strings.Cut(text, ":")
+	source, when, _ := strings.Cut(before, "@")
+	isTime := strings.Contains(when, "T") // whose colon it is then
+	if _, offset := now.Zone(); isTime && offset != 0 && known(source) {
+		whole, path, _ := strings.Cut(text, ":/")
+		return "times are UTC, as in the names of restore points; one of this place ends in its offset: " + safe(whole+now.Format("-07:00")+":/"+path)
+	}
+	if at != "" && !isTime && known(source) {
+		return "a path begins with a slash: " + safe(before+":/"+at)
+	}
+	return ""
 }
 
 // entry finds what a place names. If there is nothing, the error says what stands nearby.
@@ -43,7 +75,18 @@ func entry(ctx context.Context, repo *index.Repository, at place) (*tree.Entry, 
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	return nil, failf(nearby(ctx, repo, at), "there is no %s in %s@%s", safe(at.path), safe(at.point.Source), at.point.Name)
+	return nil, failf(elsewhere(ctx, repo, at), "there is no %s in %s@%s", safe(at.path), safe(at.point.Source), at.point.Name)
+}
+
+// elsewhere says where a missing path is: in another restore point, or nearby under another name.
+func elsewhere(ctx context.Context, repo *index.Repository, at place) string {
+	versions, _ := repo.Versions(ctx, at.point.Source, at.path) // a hint: what cannot be read is told elsewhere
+	if len(versions) == 0 {
+		return nearby(ctx, repo, at)
+	}
+	holder := versions[0].Points[0]
+	return fmt.Sprintf("%s holds it; `cairn versions %s` shows every state of it",
+		safe(holder.Source+"@"+holder.Name), safe(holder.Source+":"+at.path))
 }
 
 // How many names a hint gives, and how many are looked at for it.

@@ -52,6 +52,7 @@ type runningReport struct {
 	Host    string    `json:"host"`
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
+	Renewed time.Time `json:"renewed"` // its last sign of life
 	Expired bool      `json:"expired"`
 }
 
@@ -94,7 +95,7 @@ func (p *program) gatherStats(ctx context.Context, repo *index.Repository, where
 		return nil, err
 	}
 	for _, s := range running {
-		r.InProgress = append(r.InProgress, runningReport{s.Name, s.Source, s.Host, s.PID, s.Started, s.Expired})
+		r.InProgress = append(r.InProgress, runningReport{s.Name, s.Source, s.Host, s.PID, s.Started, s.Renewed, s.Expired})
 	}
 	err = store.Objects(ctx, func(info destination.Info, foreign bool) error {
 		if foreign {
@@ -141,7 +142,7 @@ func (p *program) printStats(r *repositoryReport) {
 		fmt.Fprintf(p.out, "%s free at the repository\n", size(*r.Free))
 	}
 	for _, s := range r.InProgress {
-		state := "running"
+		state := "last heard of at " + moment(s.Renewed)
 		if s.Expired {
 			state = "ended without being completed"
 		}

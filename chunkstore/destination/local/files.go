@@ -36,9 +36,13 @@ func (f *files) open(path string) (*os.File, error) {
 		f.order.MoveToFront(e)
 		file := e.Value.(*handle).file
 		f.mu.Unlock()
-		return file, nil
+		if !isUnlinked(file) {
+			return file, nil
+		}
+		f.drop(path) // another process has put a mended object in its place, or removed it
+	} else {
+		f.mu.Unlock()
 	}
-	f.mu.Unlock()
 	opened, err := os.Open(path)
 	if err != nil {
 		return nil, err

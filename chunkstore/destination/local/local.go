@@ -92,10 +92,13 @@ func (l *Local) ReadAt(ctx context.Context, name string, p []byte, off int64) (i
 	return f.ReadAt(p, off)
 }
 
-// readError turns the file system's "no such file" into the contract's error.
+// readError turns the file system's errors that say nothing of what an object holds into the contract's.
 func readError(name string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) {
 		return fmt.Errorf("%s: %w", name, destination.ErrNotFound)
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
+		return fmt.Errorf("%s: %w: %w", name, destination.ErrUnavailable, err)
 	}
 	return fmt.Errorf("read %s: %w", name, err)
 }
@@ -139,8 +142,8 @@ func (l *Local) Leftovers(ctx context.Context, fn func(destination.Info) error) 
 	})
 }
 
-// walk calls fn for every regular file whose name begins with prefix. A folder that vanishes, or that may not be read
-// (a lost+found), holds no objects.
+// walk calls fn for every regular file whose name begins with prefix. A folder that vanishes holds no objects, nor
+// does one that may not be read if no object's name can lead into it (a lost+found).
 func (l *Local) walk(ctx context.Context, prefix string, fn func(destination.Info) error) error {
 	folder := ""
 	if slash := strings.LastIndexByte(prefix, '/'); slash >= 0 {
@@ -155,7 +158,7 @@ func (l *Local) walk(ctx context.Context, prefix string, fn func(destination.Inf
 			return ctx.Err()
 		}
 		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && path != l.dir {
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && !l.canHold(path) {
 				return nil
 			}
 			return fmt.Errorf("list %s: %w", path, err)
@@ -187,6 +190,12 @@ func (l *Local) walk(ctx context.Context, prefix string, fn func(destination.Inf
 		return fn(destination.Info{Name: name, Size: info.Size(), Modified: info.ModTime()})
 	})
 	return err
+}
+
+// canHold tells whether there may be objects in a folder.
+func (l *Local) canHold(path string) bool {
+	relative, err := filepath.Rel(l.dir, path)
+	return err != nil || relative == "." || destination.CheckName(filepath.ToSlash(relative)) == nil
 }
 
 // Remove deletes a file and makes the deletion durable.

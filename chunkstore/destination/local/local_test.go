@@ -110,3 +110,28 @@ func TestMoreFilesThanAreKeptOpenCanBeRead(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAnotherProcessMendedIsRead(t *testing.T) {
+	reader := open(t)
+	other, err := local.New(reader.Directory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{"damaged", "mended.", "mended2"} {
+		if err := other.Replace(t.Context(), "packs/ab/1", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second time from the file that is kept open
+			p := make([]byte, len(body))
+			if _, err := reader.ReadAt(t.Context(), "packs/ab/1", p, 0); err != nil || string(p) != body {
+				t.Errorf("read %q, %v; there is %q", p, err, body)
+			}
+		}
+	}
+	if err := other.Remove(t.Context(), "packs/ab/1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reader.ReadAt(t.Context(), "packs/ab/1", make([]byte, 1), 0); !errors.Is(err, destination.ErrNotFound) {
+		t.Errorf("read what is gone: %v", err)
+	}
+}

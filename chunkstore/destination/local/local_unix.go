@@ -28,6 +28,16 @@ var umask = func() os.FileMode {
 	return os.FileMode(old)
 }()
 
+// isUnlinked tells whether an open file has no name any more.
+func isUnlinked(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil {
+		return false // closed meanwhile: the reader finds out
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return ok && s.Nlink == 0
+}
+
 // Free tells the file system's free and total bytes: free for this user, so reserved blocks count only for root.
 func (l *Local) Free(ctx context.Context) (free, total int64, err error) {
 	var s unix.Statfs_t

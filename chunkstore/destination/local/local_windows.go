@@ -9,3 +9,6 @@ func renameNew(temporary, path string) error { return linkNew(temporary, path) }
 
 // syncFolder does nothing: Windows has no way to sync a folder, and NTFS keeps the order of its names in its log.
 func syncFolder(string) error { return nil }
+
+// isUnlinked is false: an open file cannot lose its name here.
+func isUnlinked(*os.File) bool { return false }

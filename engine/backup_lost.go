@@ -1,0 +1,82 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cairn-backup/cairn/chunkstore"
+	"github.com/cairn-backup/cairn/index/tree"
+)
+
+// A chunk that the index lists is not stored again, so a backup over a damaged repository makes restore points that need
+// what is lost. It cannot look at every byte, but what it meets, and packs that are gone, it makes a problem of the
+// restore point: such a backup must not pass for a good one.
+
+// metDamage takes damage of the repository that the backup came upon at a path.
+func (r *run) metDamage(path string, err error) {
+	var damage *chunkstore.DamageError
+	if errors.As(err, &damage) {
+		r.problems.add(path, fmt.Errorf("the repository is damaged, and what did not change may be lost with it "+
+			"(cairn repair --index, then cairn backup --full, stores it again): %w", err))
+	}
+}
+
+// known tells whether the index lists the content of an unchanged file, so that it need not be read: it does not once a
+// repair has given chunks up for lost. Of a long content list it asks for the root alone, because such lists hold many
+// times more chunks than a tree has files; what else of them is lost takes a full backup to store again.
+func (r *run) known(e *tree.Entry) (bool, error) {
+	if !e.List.IsZero() {
+		return r.session.Has(e.List)
+	}
+	for i := range e.Content {
+		if e.Content[i].Hole() {
+			continue
+		}
+		if ok, err := r.session.Has(e.Content[i].ID); !ok || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// checkPacks looks whether every pack that the index lists is there.
+func (r *run) checkPacks(ctx context.Context) error {
+	gone, err := r.gonePacks(ctx)
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	// Another process may have taken them away, and out of the index before.
+	if err := r.repo.Refresh(ctx); err != nil {
+		return err
+	}
+	if gone, err = r.gonePacks(ctx); err != nil || len(gone) == 0 {
+		return err
+	}
+	r.metDamage("/", fmt.Errorf("%d packs are gone: %w", len(gone),
+		&chunkstore.DamageError{Object: gone[0].ObjectName(), Err: chunkstore.ErrMissing}))
+	return nil
+}
+
+// gonePacks returns the packs that the index lists and that are not there.
+func (r *run) gonePacks(ctx context.Context) ([]chunkstore.PackID, error) {
+	indexed, err := r.repo.IndexedPacks(ctx)
+	if err != nil || len(indexed) == 0 {
+		return nil, err
+	}
+	there := make(map[chunkstore.PackID]struct{}, len(indexed))
+	err = r.repo.Store().Packs(ctx, func(p chunkstore.PackInfo) error {
+		there[p.ID] = struct{}{}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var gone []chunkstore.PackID
+	for _, p := range indexed {
+		if _, ok := there[p.ID]; !ok {
+			gone = append(gone, p.ID)
+		}
+	}
+	return gone, nil
+}
