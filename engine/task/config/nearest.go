@@ -1,0 +1,47 @@
+package config
+
+import "strings"
+
+// nearest finds the candidate that a word was probably meant to be: the same but for case, underscores or a plural,
+// or at most a third of its letters wrong.
+func nearest(word string, candidates []string) (string, bool) {
+	best, bestDistance := "", len(word)/3+1
+	if len(word) > 64 {
+		return "", false
+	}
+	for _, c := range candidates {
+		if d := distance(plain(word), plain(c)); d < bestDistance {
+			best, bestDistance = c, d
+		}
+	}
+	return best, best != ""
+}
+
+func plain(s string) string {
+	return strings.TrimSuffix(strings.ReplaceAll(strings.ToLower(s), "_", "-"), "s")
+}
+
+// distance is the number of letters to insert, drop, change or swap with their neighbour that makes b of a
+// (optimal string alignment).
+func distance(a, b string) int {
+	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row := make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}
