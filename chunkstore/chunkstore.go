@@ -125,6 +125,9 @@ var (
 	ErrPlain = errors.New("the repository is not encrypted")
 	// ErrKeyNeeded: Open was given no Unlocker for an encrypted repository.
 	ErrKeyNeeded = errors.New("the repository is encrypted and needs a key")
+	// ErrKeyNotNeeded: Open was given an Unlocker for a repository without encryption, which may be another one that
+	// was put in the place of the right one.
+	ErrKeyNotNeeded = errors.New("a key was given, but the repository there is not encrypted: it may have been put in the place of another")
 )
 
 // VersionError: the repository, or one object of it, is of a format that this code does not know.

@@ -49,7 +49,7 @@ func (f *faulty) ReadAt(ctx context.Context, name string, p []byte, off int64) (
 func openFaulty(t *testing.T, r *repository, f *faulty) *chunkstore.Store {
 	t.Helper()
 	f.Destination = r.destination(t)
-	s, err := chunkstore.Open(t.Context(), f, r)
+	s, err := chunkstore.Open(t.Context(), f, r.unlocker())
 	if err != nil {
 		t.Fatal(err)
 	}

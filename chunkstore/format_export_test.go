@@ -24,7 +24,7 @@ func FormatNumbers() map[string]string {
 		"frame head size": frame.HeadSize, "most bytes of an opened frame": frame.MaxPlain,
 		"flag compressed": flagCompressed, "flag sealed": flagSealed, "kind data": int(KindData), "kind tree": int(KindTree),
 		"type config": int(TypeConfig), "type key": int(TypeKey), "type pack": int(TypePack), "type index": int(TypeIndex), "type point": int(TypePoint),
-		"type session": int(TypeSession), "type tombstone": int(TypeTombstone), "type ledger": int(TypeLedger),
+		"type session": int(TypeSession), "type tombstone": int(TypeTombstone), "type ledger": int(TypeLedger), "type mark": int(TypeMark),
 		"default chunk minimum": chunker.Default.Min, "default chunk average": chunker.Default.Avg, "default chunk maximum": chunker.Default.Max,
 	} {
 		numbers[name] = fmt.Sprint(n)

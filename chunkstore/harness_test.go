@@ -33,6 +33,14 @@ func (r *repository) Identities() ([]age.Identity, error) { return []age.Identit
 
 var _ keys.Unlocker = (*repository)(nil)
 
+// unlocker is what opens the repository: nil when it is not encrypted.
+func (r *repository) unlocker() keys.Unlocker {
+	if r.Store != nil && r.Config().Plain {
+		return nil
+	}
+	return r
+}
+
 // variant is a kind of repository that tests run with.
 type variant struct {
 	shape stripe.Shape
@@ -80,7 +88,7 @@ func newRepository(t testing.TB, v variant) *repository {
 // reopen opens the repository again, without anything that is remembered of it.
 func (r *repository) reopen(t testing.TB) *chunkstore.Store {
 	t.Helper()
-	s, err := chunkstore.Open(t.Context(), r.destination(t), r)
+	s, err := chunkstore.Open(t.Context(), r.destination(t), r.unlocker())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,17 +26,18 @@ const (
 	TypeSession   ObjectType = 6 // backups under way
 	TypeTombstone ObjectType = 7 // reserved for prune
 	TypeLedger    ObjectType = 8 // reserved
-	typeCount                = 9
+	TypeMark      ObjectType = 9 // tags, pins and what was forgotten
+	typeCount                = 10
 )
 
 var folders = [typeCount]string{
 	TypeConfig: "", TypeKey: "keys/", TypePack: "packs/", TypeIndex: "index/", TypePoint: "points/",
-	TypeSession: "sessions/", TypeTombstone: "tombstones/", TypeLedger: "ledger/",
+	TypeSession: "sessions/", TypeTombstone: "tombstones/", TypeLedger: "ledger/", TypeMark: "marks/",
 }
 
 var purposes = [typeCount]keys.Purpose{
 	TypeConfig: keys.Config, TypeKey: keys.Config, TypePack: keys.Packs, TypeIndex: keys.Index, TypePoint: keys.Points,
-	TypeSession: keys.Sessions, TypeTombstone: keys.Tombstones, TypeLedger: keys.Ledger,
+	TypeSession: keys.Sessions, TypeTombstone: keys.Tombstones, TypeLedger: keys.Ledger, TypeMark: keys.Marks,
 }
 
 // Folder is where objects of the type lie, with the slash at its end.
@@ -171,8 +172,12 @@ func readPayload(ctx context.Context, d destination.Destination, name string, se
 	var r stripe.ReaderAt = object{d, name}
 	if info.Size <= smallObject {
 		whole := make([]byte, info.Size)
-		if n, err := d.ReadAt(ctx, name, whole, 0); err == nil || err == io.EOF {
+		n, err := d.ReadAt(ctx, name, whole, 0)
+		switch {
+		case err == nil || err == io.EOF:
 			r = memory(whole[:n])
+		case errors.Is(err, destination.ErrNotFound): // removed just now
+			return nil, err
 		}
 	}
 	layout, err := probe(ctx, r, name, info.Size, seed)

@@ -54,6 +54,14 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// Whoever holds the storage can put a repository of their own there, which needs no key.
+func TestAKeyForARepositoryWithoutEncryptionIsRefused(t *testing.T) {
+	r := newRepository(t, variant{stripe.Shape{Data: 4, Parity: 2}, true})
+	if _, err := chunkstore.Open(t.Context(), r.destination(t), r); !errors.Is(err, chunkstore.ErrKeyNotNeeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestOpenNamesALaterFormat(t *testing.T) {
 	r := newRepository(t, variant{stripe.Shape{Data: 4, Parity: 2}, true})
 	for _, name := range []string{"config", "spare/config"} {

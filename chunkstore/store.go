@@ -1,6 +1,7 @@
 package chunkstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -83,13 +84,29 @@ func Init(ctx context.Context, d destination.Destination, o InitOptions) (*Store
 	if err != nil {
 		return nil, err
 	}
-	// The slots come first: whoever finds a config finds what opens it. The config decides between two at once.
-	var made []Slot
-	undo := func() {
-		for _, slot := range made {
-			d.Remove(context.WithoutCancel(ctx), folders[TypeKey]+slot.ID)
-		}
+	// What is there now is of an Init that was interrupted: nothing else has slots and no config.
+	left, err := ownSlots(ctx, d)
+	if err != nil {
+		return nil, err
 	}
+	// The slots come first: whoever finds a config finds what opens it. The config decides between two at once.
+	made, err := s.firstSlots(ctx, o)
+	taken := false
+	if err == nil {
+		taken, err = s.writeConfig(ctx)
+	}
+	switch {
+	case err == nil:
+		removeSlots(ctx, d, left) // one that stays is in nobody's way, but verify would call it damaged
+		return s, nil
+	case !taken:
+		removeSlots(ctx, d, made)
+	}
+	return nil, err
+}
+
+// firstSlots makes a slot for each recipient, and gives the ids of those that it made.
+func (s *Store) firstSlots(ctx context.Context, o InitOptions) (made []string, err error) {
 	for i, r := range o.Recipients {
 		if o.Plain {
 			break
@@ -100,16 +117,11 @@ func Init(ctx context.Context, d destination.Destination, o InitOptions) (*Store
 		}
 		slot, err := s.AddSlot(ctx, r, label, o.Now)
 		if err != nil {
-			undo()
-			return nil, err
+			return made, err
 		}
-		made = append(made, slot)
+		made = append(made, slot.ID)
 	}
-	if err := s.writeConfig(ctx); err != nil {
-		undo()
-		return nil, err
-	}
-	return s, nil
+	return made, nil
 }
 
 // oneAtATime lets many goroutines read from a reader that was not made for it.
@@ -125,31 +137,51 @@ func (o *oneAtATime) Read(p []byte) (int, error) {
 	return o.r.Read(p)
 }
 
-// writeConfig creates the config and its spare.
-func (s *Store) writeConfig(ctx context.Context) error {
+// removeSlots removes slots of no repository, as far as it can.
+func removeSlots(ctx context.Context, d destination.Destination, ids []string) {
+	for _, id := range ids {
+		_ = d.Remove(context.WithoutCancel(ctx), folders[TypeKey]+id)
+	}
+}
+
+// writeConfig creates the config and its spare. When it fails it takes its config back; taken says that this failed too,
+// or that nobody can tell, so that the slots must stay.
+func (s *Store) writeConfig(ctx context.Context) (taken bool, err error) {
 	payload, err := encodeConfig(s.config, s.master)
 	if err != nil {
-		return err
+		return false, err
 	}
 	object := stripe.Encode(payload, configShape(s.config.Shape), configSeed())
 	err = s.dest.Create(ctx, configName, object)
-	if errors.Is(err, destination.ErrExists) {
-		return ErrRepositoryExists
+	switch {
+	case errors.Is(err, destination.ErrExists):
+		return false, ErrRepositoryExists
+	case err != nil:
+		return !s.withdrawConfig(ctx, object), fmt.Errorf("write the config: %w", err)
 	}
-	if err != nil {
-		return fmt.Errorf("write the config: %w", err)
-	}
-	// From here on there is a repository, so an interruption comes too late; what fails takes the config back, because the
-	// caller takes back the slots.
+	// From here on there is a repository: an interruption comes too late.
 	ctx = context.WithoutCancel(ctx)
-	err = s.dest.Create(ctx, spareName, object)
-	if err == nil || errors.Is(err, destination.ErrExists) {
-		return nil
+	if err := s.dest.Create(ctx, spareName, object); err != nil && !errors.Is(err, destination.ErrExists) {
+		return !s.withdrawConfig(ctx, object), fmt.Errorf("write the spare config: %w", err)
 	}
-	if s.dest.Remove(ctx, configName) != nil {
-		return nil // it stands, and `repair` writes the spare
+	return false, nil
+}
+
+// withdrawConfig removes the config if it is this one, and tells whether it is surely not there.
+func (s *Store) withdrawConfig(ctx context.Context, object []byte) bool {
+	ctx = context.WithoutCancel(ctx)
+	there := make([]byte, len(object))
+	_, err := s.dest.ReadAt(ctx, configName, there, 0)
+	switch {
+	case errors.Is(err, destination.ErrNotFound):
+		return true
+	case err != nil && err != io.EOF:
+		return false
+	case !bytes.Equal(there, object): // another's
+		return true
 	}
-	return fmt.Errorf("write the spare config: %w", err)
+	err = s.dest.Remove(ctx, configName)
+	return err == nil || errors.Is(err, destination.ErrNotFound)
 }
 
 // refuseExisting returns ErrRepositoryExists when the destination holds a config, or packs or records without one:
@@ -170,15 +202,19 @@ func refuseExisting(ctx context.Context, d destination.Destination) error {
 }
 
 // Open opens the repository at a destination: ErrNoRepository when there is none, keys.ErrWrongKey when no slot opens,
-// *VersionError when it is of a later format. u may be nil for a repository without encryption, and is asked for its
-// identities only when there is encryption.
+// *VersionError when it is of a later format. u is what opens an encrypted repository, and nil for one without
+// encryption: whoever holds the storage can put a repository without encryption in the place of an encrypted one, and
+// backups would go there for all to read, so a key for a repository that needs none is ErrKeyNotNeeded.
 func Open(ctx context.Context, d destination.Destination, u keys.Unlocker) (*Store, error) {
 	c, payload, err := readConfig(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	master := keys.ForPlain(c.Repository)
-	if !c.Plain {
+	switch {
+	case c.Plain && u != nil:
+		return nil, ErrKeyNotNeeded
+	case !c.Plain:
 		if u == nil {
 			return nil, ErrKeyNeeded
 		}

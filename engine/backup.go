@@ -21,6 +21,8 @@ type BackupOptions struct {
 	Full bool
 	// Tags are kept in the restore point.
 	Tags []string
+	// Pinned keeps every retention policy from dropping the restore point.
+	Pinned bool
 	// Task is the task that this backup is a run of; empty for a one-time backup.
 	Task string
 	// User and PID are told to whoever asks what is in progress. Both may be empty.
@@ -72,7 +74,7 @@ func Backup(ctx context.Context, repo *index.Repository, src source.Source, o Ba
 	if err := r.openSource(ctx, src); err != nil {
 		return nil, err
 	}
-	defer r.closeAll()
+	defer func() { r.closeAll() }()
 	previous, err := r.findPrevious(ctx, started)
 	if err != nil {
 		return nil, err
@@ -80,20 +82,31 @@ func Backup(ctx context.Context, repo *index.Repository, src source.Source, o Ba
 	if err := r.checkPlace(ctx, src, previous); err != nil {
 		return nil, err
 	}
-	if err := r.checkPacks(ctx); err != nil {
+	if err := r.begin(ctx); err != nil {
 		return nil, err
 	}
-	s, err := repo.Begin(ctx, index.SessionOptions{Source: o.Source, User: o.User, PID: o.PID})
+	for pass := 1; ; pass++ {
+		point, err := r.makePoint(ctx, src.Describe(), started)
+		if err == nil {
+			return &BackupResult{Point: point, Previous: previous, Problems: r.problems.count()}, nil
+		}
+		next, err := r.again(ctx, src, err, pass)
+		if err != nil {
+			r.abort(ctx)
+			return nil, fmt.Errorf("back up %s: %w", o.Source, err)
+		}
+		r.closeAll()
+		r = next
+	}
+}
+
+func (r *run) begin(ctx context.Context) error {
+	s, err := r.repo.Begin(ctx, index.SessionOptions{Source: r.o.Source, User: r.o.User, PID: r.o.PID})
 	if err != nil {
-		return nil, fmt.Errorf("begin the backup of %s: %w", o.Source, err)
+		return fmt.Errorf("begin the backup of %s: %w", r.o.Source, err)
 	}
 	r.session = s
-	point, err := r.makePoint(ctx, src.Describe(), started)
-	if err != nil {
-		r.abort(ctx)
-		return nil, fmt.Errorf("back up %s: %w", o.Source, err)
-	}
-	return &BackupResult{Point: point, Previous: previous, Problems: r.problems.count()}, nil
+	return nil
 }
 
 // abort ends the session also when ctx has been cancelled: what is stored gets listed for the next backup.
@@ -126,7 +139,8 @@ func (r *run) openSource(ctx context.Context, src source.Source) error {
 	return nil
 }
 
-// findPrevious finds the newest restore point of the same source and makes it what the walk compares with.
+// findPrevious finds the newest restore point of the same source and makes it what the walk compares with. One that
+// was adopted will not do: when its backup read the files is not known, so a change in that very moment may hide.
 func (r *run) findPrevious(ctx context.Context, now time.Time) (*index.Point, error) {
 	points, err := r.repo.Points(ctx)
 	if err != nil {
@@ -138,7 +152,7 @@ func (r *run) findPrevious(ctx context.Context, now time.Time) (*index.Point, er
 	r.checkClock(points, now)
 	var newest *index.Point
 	for _, p := range points {
-		if p.Source == r.o.Source && (newest == nil || p.Sequence > newest.Sequence) {
+		if p.Source == r.o.Source && !adopted(p) && (newest == nil || p.Sequence > newest.Sequence) {
 			newest = p
 		}
 	}
@@ -167,6 +181,9 @@ func (r *run) makePoint(ctx context.Context, d source.Description, started time.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.o.Progress.SetPhase("backup")
+	if err := r.checkPacks(ctx); err != nil {
+		return nil, err
+	}
 	if err := r.pipeline(ctx, cancel); err != nil {
 		return nil, err
 	}
@@ -179,7 +196,7 @@ func (r *run) makePoint(ctx context.Context, d source.Description, started time.
 	p := &index.Point{
 		Source: r.o.Source, Task: r.o.Task, User: r.o.User, Kind: index.Incremental,
 		Started: started.UTC(), Zone: zone, Offset: offset,
-		Paths: d.Paths, Root: ref, Tags: r.o.Tags,
+		Paths: d.Paths, Root: ref, Tags: r.o.Tags, Pinned: r.o.Pinned,
 		Config: map[string]string{"kind": d.Kind},
 	}
 	if d.Settings != "" {

@@ -83,13 +83,17 @@ func (r *run) settle(ctx context.Context, seg *segment) (ref tree.Ref, whole boo
 	seg.ready = true
 	for len(f.queue) > 0 && f.queue[0].ready {
 		head := f.queue[0]
+		f.queue[0] = nil
 		f.queue = f.queue[1:]
 		if f.waiting {
 			f.waiting = false
 			r.visits.push(f)
 		}
 		if head.last && f.writer == nil && r.same(head) {
-			return f.old.ChildRef(), true, nil
+			whole, err := r.reusableDir(ctx, f)
+			if whole || err != nil {
+				return f.old.ChildRef(), true, err
+			}
 		}
 		if f.writer == nil {
 			f.writer = tree.NewWriter(r.session)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/cairn-backup/cairn/chunkstore"
-	"github.com/cairn-backup/cairn/index/tree"
 )
 
 // A chunk that the index lists is not stored again, so a backup over a damaged repository makes restore points that need
@@ -20,24 +19,6 @@ func (r *run) metDamage(path string, err error) {
 		r.problems.add(path, fmt.Errorf("the repository is damaged, and what did not change may be lost with it "+
 			"(cairn repair --index, then cairn backup --full, stores it again): %w", err))
 	}
-}
-
-// known tells whether the index lists the content of an unchanged file, so that it need not be read: it does not once a
-// repair has given chunks up for lost. Of a long content list it asks for the root alone, because such lists hold many
-// times more chunks than a tree has files; what else of them is lost takes a full backup to store again.
-func (r *run) known(e *tree.Entry) (bool, error) {
-	if !e.List.IsZero() {
-		return r.session.Has(e.List)
-	}
-	for i := range e.Content {
-		if e.Content[i].Hole() {
-			continue
-		}
-		if ok, err := r.session.Has(e.Content[i].ID); !ok || err != nil {
-			return false, err
-		}
-	}
-	return true, nil
 }
 
 // checkPacks looks whether every pack that the index lists is there.

@@ -210,6 +210,8 @@ func (r *run) fileDone(ctx context.Context, it item, err error) error {
 		r.links.add(it.e)
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case tooManyFiles(err):
+		return fmt.Errorf("%s: %w: %w", it.path(), ErrTooManyFiles, err)
 	case errors.Is(err, fs.ErrNotExist) && len(it.e.Content) == 0:
 		it.e.Name = "" // deleted since it was listed: no problem
 		return r.done(ctx, it.seg)

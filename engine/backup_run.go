@@ -46,9 +46,10 @@ type run struct {
 	problems problems
 	counts   counts
 
-	openMu sync.Mutex
-	open   map[*visit]struct{}
-	warnMu sync.Mutex
+	openMu   sync.Mutex
+	open     map[*visit]struct{}
+	mostOpen int // from which on directories are not kept open to gather more files
+	warnMu   sync.Mutex
 }
 
 // counts become the statistics of the restore point.
@@ -64,6 +65,8 @@ func newRun(repo *index.Repository, o BackupOptions) *run {
 		bigs:    make(chan item, bigQueue),
 		buffers: make(chan []byte, bigBuffers),
 		open:    make(map[*visit]struct{}),
+
+		mostOpen: max(4, descriptors()/8),
 	}
 	r.visits.init()
 	r.problems.tell = o.Problem

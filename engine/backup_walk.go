@@ -83,6 +83,13 @@ func (r *run) release(f *visit) {
 	f.dir.Close() // nothing was written to it
 }
 
+// manyOpen says whether a good part of the files that may be open are directories of the source.
+func (r *run) manyOpen() bool {
+	r.openMu.Lock()
+	defer r.openMu.Unlock()
+	return len(r.open) >= r.mostOpen
+}
+
 func (r *run) closeAll() {
 	r.openMu.Lock()
 	defer r.openMu.Unlock()
@@ -182,6 +189,8 @@ func (w *walker) closed(ctx context.Context, f *visit, err error) error {
 		return ctx.Err()
 	case errors.Is(err, fs.ErrNotExist):
 		f.entry.Name = ""
+	case tooManyFiles(err):
+		return fmt.Errorf("%w: %w", ErrTooManyFiles, err)
 	default:
 		f.entry.Flags |= tree.Unreadable
 		w.r.problems.add(f.path(), err)
@@ -229,6 +238,13 @@ func (w *walker) scan(ctx context.Context, f *visit) error {
 		}
 	}
 	r.visits.push(w.visits...)
+	clear(w.visits) // or each keeps all that was below it
+	if r.manyOpen() {
+		// What was gathered keeps its directories open.
+		if err := w.flush(ctx); err != nil {
+			return err
+		}
+	}
 	return r.done(ctx, seg)
 }
 
@@ -360,14 +376,14 @@ func (w *walker) lookDir(seg *segment, old *tree.Entry) error {
 
 func (w *walker) lookFile(ctx context.Context, seg *segment, old *tree.Entry) error {
 	r, now := w.r, &w.scratch
-	isKnown := old != nil && r.unchanged(old, now)
-	if isKnown {
+	takeOver := old != nil && r.unchanged(old, now)
+	if takeOver {
 		var err error
-		if isKnown, err = r.known(old); err != nil {
+		if takeOver, err = r.reusable(ctx, old); err != nil {
 			return err
 		}
 	}
-	if isKnown {
+	if takeOver {
 		e := old
 		if !sameOwners(old, now) {
 			e = w.keep()

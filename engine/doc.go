@@ -1,4 +1,4 @@
-// Package engine takes, restores, verifies and repairs backups.
+// Package engine takes, restores, verifies, repairs and prunes backups.
 //
 // The central calls are [Backup], which makes a restore point of a source, [Restore], which writes one back to
 // a file system, Verify, which finds damage, and Repair, which mends it. Each takes an open
@@ -10,6 +10,6 @@
 // and seal them; a directory is stored when all that is in it has been. What flows in is a
 // [source.Source], what flows out are chunks, tree nodes and, at the very end, one record.
 //
-// The engine never reads a place in a pack itself, never decides what a source contains, never deletes
-// a chunk, and never prints: what there is to say goes to callbacks, and the clock comes from the caller.
+// The engine never reads a place in a pack itself, never decides what a source contains, deletes
+// chunks in [Prune] alone, and never prints: what there is to say goes to callbacks, and the clock comes from the caller.
 package engine

@@ -38,6 +38,7 @@ type RepairReport struct {
 	Cells     int64          `json:"cells"`     // damaged cells in them that are whole again
 	Dropped   []string       `json:"dropped"`   // lost index objects whose content was rebuilt
 	Forgotten int64          `json:"forgotten"` // lost chunks that the index lists no more
+	Recorded  int            `json:"recorded"`  // packs of which something is lost, written down for later backups to store it again
 	Findings  []Finding      `json:"findings"`  // what could not be mended, and what is harmless; the first MaxFindings
 	Unmended  int64          `json:"unmended"`  // how many of the findings, listed or not, are damage
 	Index     *index.Rebuilt `json:"index,omitempty"`
@@ -50,7 +51,7 @@ func (r *RepairReport) OK() bool { return r.Unmended == 0 }
 // meanwhile sees the old object or the mended one. What is damaged beyond its parity keeps what of it can still be
 // read. With Index, the packs' own tables give back what index objects have lost.
 func Repair(ctx context.Context, repo *index.Repository, o RepairOptions) (*RepairReport, error) {
-	r := &repairer{store: repo.Store(), o: o, report: &RepairReport{DryRun: o.DryRun}, damage: packDamage{}}
+	r := &repairer{repo: repo, store: repo.Store(), o: o, report: &RepairReport{DryRun: o.DryRun}, damage: packDamage{}}
 	if r.o.Progress == nil {
 		r.o.Progress = &Progress{}
 	}
@@ -73,6 +74,13 @@ func Repair(ctx context.Context, repo *index.Repository, o RepairOptions) (*Repa
 	if err := r.missing(ctx, repo, objects); err != nil {
 		return r.report, err
 	}
+	if len(r.damage) > 0 && !o.DryRun {
+		n, err := repo.RecordLost(ctx, r.damage.places())
+		if err != nil {
+			return r.report, err
+		}
+		r.report.Recorded = n
+	}
 	if o.Index && !o.DryRun {
 		r.o.Progress.SetPhase("index")
 		if err := r.index(ctx, repo); err != nil {
@@ -86,6 +94,7 @@ func Repair(ctx context.Context, repo *index.Repository, o RepairOptions) (*Repa
 }
 
 type repairer struct {
+	repo  *index.Repository
 	store *chunkstore.Store
 	o     RepairOptions
 
@@ -110,6 +119,9 @@ func (r *repairer) missing(ctx context.Context, repo *index.Repository, objects 
 		if err != nil {
 			return fmt.Errorf("check %s: %w", name, err)
 		}
+		if pruned, _ := repo.Pruned(ctx, p.ID); pruned { // a ledger that cannot be read is a finding of its own
+			continue
+		}
 		if check.Missing {
 			r.damage[p.ID] = newDamagedPack(check)
 			r.find(judge(name, check))
@@ -132,6 +144,11 @@ func (r *repairer) object(ctx context.Context, o object) error {
 	r.mu.Unlock()
 	if check.OK() || vanished(o.name, check) {
 		return nil
+	}
+	if id, ok := chunkstore.ParsePackID(o.name); ok {
+		if pruned, _ := r.repo.Pruned(ctx, id); pruned {
+			return ctx.Err()
+		}
 	}
 	f := judge(o.name, check)
 	mended := !check.Foreign && (isConfig(o.name) || f.Kind == Healable || check.Bad > check.Lost)

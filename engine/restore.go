@@ -23,6 +23,8 @@ type RestoreOptions struct {
 	// Overwrite lets restored entries replace what stands in their way. A file is replaced only once its
 	// restored content is whole; a directory is never replaced by something else, it stays with all that is in it.
 	Overwrite bool
+	// Devices says what becomes of device nodes.
+	Devices Devices
 	// Workers is the number of goroutines that read and write files; zero means one a processor, at least 2.
 	Workers int
 	// Progress, when not nil, is counted up while the restore runs.
@@ -33,6 +35,20 @@ type RestoreOptions struct {
 	// Warn, when not nil, is told of what is worth knowing but is no problem, such as owners that only root may set.
 	Warn func(message string)
 }
+
+// Devices says what a restore does with device nodes. One that is made as root gives whoever may open it the machine's
+// disks or memory, wherever it stands, and the tree decides on its owner and mode.
+type Devices int
+
+// What becomes of device nodes.
+const (
+	DevicesReported Devices = iota // they are left out, and each is a problem: ErrDeviceLeftOut
+	DevicesMade                    // they are made
+	DevicesSkipped                 // they are left out, which is noted
+)
+
+// ErrDeviceLeftOut is the problem of a device node that was not asked for.
+var ErrDeviceLeftOut = errors.New("device node left out: devices are made only on demand")
 
 // RestoreResult says what a restore did.
 type RestoreResult struct {

@@ -48,7 +48,7 @@ func openPlace(target string, overwrite bool) (*place, error) {
 	p.root = newFolder(nil, "", nil)
 	p.root.handle.fd = fd
 	p.root.handle.pins = 1 // never closed before the end
-	p.handles.most = 256
+	p.handles.most = max(4, min(256, descriptors()/8))
 	p.root.handle.inherits = hasDefaultACL(fd)
 	if !p.isNew {
 		names, err := readNames(fd, 1)
@@ -85,7 +85,7 @@ func processUmask() uint32 {
 
 // endsRestore says whether err is one that every further write would meet too.
 func endsRestore(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS) || tooManyFiles(err)
 }
 
 // folderHandle is what Linux needs to know of a folder.
@@ -382,9 +382,15 @@ func (p *place) attributes(fd int, e *tree.Entry, uid, gid, mode uint32, strip b
 	return setTimes(fd, e.Mtime)
 }
 
+// noOwner is the number that chown takes for "as it is", in which case the owner would be the process's.
+const noOwner = 1<<32 - 1
+
 // own sets the owner as far as the process may; false when it may not.
 func (p *place) own(e *tree.Entry, chown func(uid, gid int) error) (bool, error) {
-	err := chown(int(e.UID), int(e.GID))
+	err := error(unix.EINVAL)
+	if e.UID != noOwner && e.GID != noOwner {
+		err = chown(int(e.UID), int(e.GID))
+	}
 	if err == nil {
 		return true, nil
 	}
@@ -392,7 +398,7 @@ func (p *place) own(e *tree.Entry, chown func(uid, gid int) error) (bool, error)
 		return false, fmt.Errorf("set owner: %w", err)
 	}
 	// Without privilege a group that the process belongs to can still be set.
-	if e.UID == p.uid && chown(-1, int(e.GID)) == nil {
+	if e.UID == p.uid && e.GID != noOwner && chown(-1, int(e.GID)) == nil {
 		return true, nil
 	}
 	p.notes.add("owners", "owners of %d entries were not restored: only root may give files away")

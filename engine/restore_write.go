@@ -100,10 +100,13 @@ func (w *worker) open(ctx context.Context, p *piece) ([]byte, error) {
 func (w *worker) writeFile(ctx context.Context, f *file) error {
 	e := f.entry
 	if e.Type != tree.File {
-		if err := w.place.makeOther(f.folder, e); err != nil {
+		made, err := w.makeOther(f.folder, e)
+		if err != nil {
 			return cmp.Or(w.problem(ctx, f.folder, e.Name, err), w.leave(ctx, f.folder))
 		}
-		w.count(e, 0)
+		if made {
+			w.count(e, 0)
+		}
 		return w.leave(ctx, f.folder)
 	}
 	out, err := w.place.create(f.folder, e, false)
@@ -114,7 +117,7 @@ func (w *worker) writeFile(ctx context.Context, f *file) error {
 	var written int64
 	var failed error
 	for i := range f.pieces {
-		n, err := w.copyPiece(ctx, out, &f.pieces[i], &lost)
+		n, err := w.copyPiece(ctx, out, e, &f.pieces[i], &lost)
 		if err != nil {
 			failed = err
 			break
@@ -124,15 +127,32 @@ func (w *worker) writeFile(ctx context.Context, f *file) error {
 	return w.finishFile(ctx, f.folder, e, out, written, &lost, failed)
 }
 
+// makeOther makes a symlink, FIFO, socket or, if they are wanted, device node; false when it was left out on purpose.
+func (w *worker) makeOther(f *folder, e *tree.Entry) (made bool, err error) {
+	if e.Type == tree.CharDevice || e.Type == tree.BlockDevice {
+		switch w.options.Devices {
+		case DevicesMade:
+		case DevicesSkipped:
+			w.place.notes.add("devices", "%d device nodes were left out")
+			return false, nil
+		default:
+			return false, ErrDeviceLeftOut
+		}
+	}
+	return true, w.place.makeOther(f, e)
+}
+
 // copyPiece writes one piece to its place. A piece that cannot be read is added to lost; the error is one of the target.
-func (w *worker) copyPiece(ctx context.Context, out *output, p *piece, lost *losses) (int64, error) {
+func (w *worker) copyPiece(ctx context.Context, out *output, e *tree.Entry, p *piece, lost *losses) (int64, error) {
 	data, err := w.bytes(ctx, p)
 	if err != nil {
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
-		lost.add(p.offset, int64(p.Length), err)
-		return 0, nil
+		if tooManyFiles(err) {
+			return 0, fmt.Errorf("%w: %w", ErrTooManyFiles, err)
+		}
+		return w.moved(ctx, out, e, p, lost, err)
 	}
 	if err := out.writeAt(data, p.offset); err != nil {
 		return 0, fmt.Errorf("write: %w", err)
@@ -298,7 +318,7 @@ func (w *worker) writePart(ctx context.Context, j job, wanted bool) error {
 		if b.failure() != nil {
 			break
 		}
-		n, err := w.copyPiece(ctx, b.out, &j.part[i], &b.lost)
+		n, err := w.copyPiece(ctx, b.out, b.entry, &j.part[i], &b.lost)
 		if err != nil {
 			b.fail(err)
 			break

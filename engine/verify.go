@@ -39,9 +39,11 @@ const (
 	ForeignFile   FindingKind = "foreign"   // a file in the repository that is none of its objects: nothing is lost
 	Unlisted      FindingKind = "unlisted"  // a pack no index object lists, as interrupted backups leave them: nothing is lost
 	SessionLost   FindingKind = "session"   // the marker of a backup that runs, or died, cannot be read: nothing is lost
+	PruneLost     FindingKind = "prune"     // what a prune has written down is lost: no content is
 	Healable      FindingKind = "healable"  // damage that parity mends: nothing is lost yet
 	IndexLost     FindingKind = "index"     // an index object is lost or incomplete: the packs have what it said
 	KeyLost       FindingKind = "key"       // a key slot is lost
+	MarksLost     FindingKind = "marks"     // a state of tags and pins cannot be read; older ones are there
 	ObjectLost    FindingKind = "damaged"   // a pack is damaged beyond its parity, or missing
 	PointLost     FindingKind = "point"     // a restore point's record cannot be read
 	DirectoryLost FindingKind = "directory" // some or all entries of a directory of a restore point cannot be read
@@ -235,6 +237,12 @@ func (v *verifier) checkObjects(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("check %s: %w", o.name, err)
 		}
+		if isPack && !check.OK() {
+			id, _ := chunkstore.ParsePackID(o.name)
+			if pruned, _ := v.repo.Pruned(ctx, id); pruned { // a ledger that cannot be read is a finding of its own
+				return ctx.Err()
+			}
+		}
 		if suspect && check.OK() {
 			check.Err = fmt.Errorf("%w: it has %d bytes, the index says %d", chunkstore.ErrDamaged, o.size, o.want)
 		}
@@ -332,6 +340,10 @@ func judge(name string, c chunkstore.Check) Finding {
 		f.Kind = PointLost
 	case "keys":
 		f.Kind, f.Remedy = KeyLost, "cairn key remove, then cairn key add"
+	case "marks":
+		f.Kind, f.Remedy = MarksLost, "cairn pin or cairn tag writes tags and pins afresh; cairn points shows those that are known"
+	case "tombstones", "ledger":
+		f.Kind, f.Remedy = PruneLost, "backups and prunes refuse to go on while it is there: delete this file when no prune is running"
 	case "sessions":
 		f.Kind = SessionLost
 	}

@@ -34,6 +34,23 @@ func newDamagedPack(c chunkstore.Check) *damagedPack {
 	return d
 }
 
+// places gives what is lost as the index takes it.
+func (p packDamage) places() []index.LostPlaces {
+	var all []index.LostPlaces
+	for id, d := range p {
+		l := index.LostPlaces{Pack: id, Whole: d.missing}
+		for offset := range d.frames {
+			if !d.missing {
+				l.Frames = append(l.Frames, offset)
+			}
+		}
+		if l.Whole || len(l.Frames) > 0 {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
 // lost says whether the chunk at a place cannot be read.
 func (p packDamage) lost(l chunkstore.Location) bool {
 	d := p[l.Pack]
@@ -197,6 +214,11 @@ func (t *treeCheck) file(ctx context.Context, e *tree.Entry) (clean bool, err er
 func (t *treeCheck) chunk(ctx context.Context, id chunkstore.ID) (why string, err error) {
 	t.v.report.Chunks++
 	l, ok, err := t.v.repo.Locate(id)
+	if err == nil && ok && len(t.v.damage) > 0 && t.v.damage.lost(l) {
+		if other, found, err := t.v.repo.Elsewhere(ctx, id, l); found && err == nil {
+			l = other
+		}
+	}
 	if err == nil && !ok && !t.searched {
 		t.searched = true
 		var missing *index.MissingError

@@ -98,7 +98,12 @@ func (v *view) chunk(ctx context.Context, x tree.Extent, whole bool) ([]byte, er
 	}
 	frame, cached := v.store.FrameCached(loc.Pack, loc.Offset)
 	if !cached {
-		if frame, err = v.store.Frame(ctx, loc.Pack, loc.Offset, loc.Sealed); err != nil {
+		frame, err = v.store.Frame(ctx, loc.Pack, loc.Offset, loc.Sealed)
+		if other, moved := v.moved(ctx, x.ID, loc, err); moved {
+			loc = other
+			frame, err = v.store.Frame(ctx, loc.Pack, loc.Offset, loc.Sealed)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -53,3 +53,13 @@ func (c *claims) remove(id chunkstore.ID) {
 	defer s.Unlock()
 	delete(s.ids, claimKey(id[:]))
 }
+
+// clear drops all claims.
+func (c *claims) clear() {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.Lock()
+		clear(s.ids)
+		s.Unlock()
+	}
+}

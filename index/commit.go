@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cairn-backup/cairn/chunkstore"
+	"github.com/cairn-backup/cairn/chunkstore/destination"
 )
 
 // Commit makes the restore point: it waits until all packs are durable, lists their chunks in an index object and only
 // then creates the record, whose creation completes the backup. It fills in Sequence, Name and Format, and, where p leaves
 // them empty, Source, Host, User, the times and their zone, Kind and what the session counted. Root must be stored. The point returned is the one in the
 // repository. On an error there is no restore point, what was stored stays for the next backup, and the session has
-// ended.
+// ended, except after a *CondemnedError: then it takes chunks again, and the tree has to be stored anew.
 func (s *Session) Commit(ctx context.Context, p *Point) (*Point, error) {
 	if err := s.end(); err != nil {
 		return nil, err
@@ -21,6 +23,14 @@ func (s *Session) Commit(ctx context.Context, p *Point) (*Point, error) {
 	err := s.flush(ctx)
 	if err == nil {
 		err = s.complete(&done)
+	}
+	if err == nil {
+		err = s.declare(ctx, done.Root.ID)
+	}
+	var condemned *CondemnedError
+	if errors.As(err, &condemned) {
+		s.again()
+		return nil, fmt.Errorf("commit the backup of %s: %w", s.o.Source, err)
 	}
 	if err == nil {
 		err = s.r.putPoint(ctx, &done)
@@ -99,7 +109,11 @@ func (s *Session) Abort(ctx context.Context) error {
 // finish ends the session's own work and removes its marker. A marker that stays expires.
 func (s *Session) finish(ctx context.Context) {
 	s.stop()
-	if err := s.mark.remove(context.WithoutCancel(ctx)); err != nil {
+	if err := s.withdraw(ctx); err != nil { // before the marker: a session with neither is over
+		s.r.o.Warn(err)
+	}
+	err := s.mark.remove(context.WithoutCancel(ctx))
+	if err != nil && !errors.Is(err, destination.ErrNotFound) { // a prune that took it for dead has removed it
 		s.r.o.Warn(fmt.Errorf("remove the session's marker: %w", err))
 	}
 }
@@ -110,6 +124,7 @@ type markers struct {
 	r       *Repository
 	id      string
 	renewal int
+	begun   time.Time // when the first was created, by the destination's clock
 }
 
 func (m *markers) name(n int) string { return fmt.Sprintf("%s-%08d", m.id, n) }
@@ -125,8 +140,24 @@ func (m *markers) renew(ctx context.Context, content marker) error {
 	}
 	m.renewal++
 	if m.renewal > 1 {
-		return m.r.store.RemoveObject(ctx, chunkstore.TypeSession, m.name(m.renewal-1))
+		err := m.r.store.RemoveObject(ctx, chunkstore.TypeSession, m.name(m.renewal-1))
+		if !errors.Is(err, destination.ErrNotFound) {
+			return err
+		}
 	}
+	return nil
+}
+
+// date learns when the marker was created.
+func (m *markers) date(ctx context.Context) error {
+	info, err := destination.Stat(ctx, m.r.store.Destination(), chunkstore.TypeSession.Folder()+m.name(m.renewal))
+	if errors.Is(err, destination.ErrNotFound) {
+		return nil // taken for dead already; the commit will tell
+	}
+	if err != nil {
+		return fmt.Errorf("read back the session's marker: %w", err)
+	}
+	m.begun = info.Modified
 	return nil
 }
 

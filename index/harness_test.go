@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -41,19 +42,64 @@ type faulty struct {
 	*local.Local
 	mu     sync.Mutex
 	create func(name string) error
+	change func(name string) error  // creations and removals
+	aged   map[string]time.Duration // folders whose objects seem older than they are
 }
 
 // Create fails as the test wants.
 func (d *faulty) Create(ctx context.Context, name string, body []byte) error {
 	d.mu.Lock()
-	hook := d.create
+	hooks := []func(string) error{d.create, d.change}
+	d.mu.Unlock()
+	for _, hook := range hooks {
+		if hook == nil {
+			continue
+		}
+		if err := hook(name); err != nil {
+			return err
+		}
+	}
+	return d.Local.Create(ctx, name, body)
+}
+
+// Remove fails as the test wants.
+func (d *faulty) Remove(ctx context.Context, name string) error {
+	d.mu.Lock()
+	hook := d.change
 	d.mu.Unlock()
 	if hook != nil {
 		if err := hook(name); err != nil {
 			return err
 		}
 	}
-	return d.Local.Create(ctx, name, body)
+	return d.Local.Remove(ctx, name)
+}
+
+// List makes objects seem old.
+func (d *faulty) List(ctx context.Context, prefix string, fn func(destination.Info) error) error {
+	return d.Local.List(ctx, prefix, func(i destination.Info) error {
+		folder, _, _ := strings.Cut(i.Name, "/")
+		d.mu.Lock()
+		i.Modified = i.Modified.Add(-d.aged[folder])
+		d.mu.Unlock()
+		return fn(i)
+	})
+}
+
+func (d *faulty) onChange(hook func(name string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.change = hook
+}
+
+// age makes the objects of a folder seem older than they are, those to come included.
+func (f *fixture) age(folder string, by time.Duration) {
+	f.dest.mu.Lock()
+	defer f.dest.mu.Unlock()
+	if f.dest.aged == nil {
+		f.dest.aged = make(map[string]time.Duration)
+	}
+	f.dest.aged[folder] = by
 }
 
 func (d *faulty) onCreate(hook func(name string) error) {

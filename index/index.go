@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,9 @@ type Repository struct {
 	recovered  atomic.Bool // packs were searched for chunks that the index does not list
 	nodes      nodeCache
 	points     pointCache
+	marks      markLog
+	seen       seen
+	ledger     ledger
 }
 
 // MissingError: no index object lists the chunk.
@@ -65,16 +69,19 @@ func Open(ctx context.Context, store *chunkstore.Store, o Options) (*Repository,
 		o.Warn = func(error) {}
 	}
 	r := &Repository{store: store, o: o}
+	r.seen.warn = o.Warn
 	id := store.Config().Repository
 	if o.CacheDir != "" {
 		dir := filepath.Join(o.CacheDir, fmt.Sprintf("%x", id), "chunks")
 		err := r.openCache(ctx, dir)
+		r.seen.path = filepath.Join(filepath.Dir(dir), "seen")
 		var unusable *cacheError
 		if err == nil || !errors.As(err, &unusable) {
 			return r.orClose(err)
 		}
 		r.o.Warn(fmt.Errorf("the cache in %s cannot be used, a temporary one takes its place: %w", dir, unusable.err))
 		_ = r.Close()
+		r.seen.path = ""
 	}
 	dir, err := os.MkdirTemp("", "cairn-cache-")
 	if err != nil {
@@ -119,7 +126,7 @@ func (r *Repository) Store() *chunkstore.Store { return r.store }
 
 // Locate tells where a chunk lies; false when the index, as of the last Refresh, does not list it.
 func (r *Repository) Locate(id chunkstore.ID) (chunkstore.Location, bool, error) {
-	loc, ok, err := r.cache.Lookup(id)
+	loc, ok, err := r.best(id, chunkstore.Location{})
 	for tries := 0; err != nil && tries < 3; tries++ {
 		corrupt := locator.IsCorrupt(err)
 		if corrupt == nil {
@@ -130,7 +137,7 @@ func (r *Repository) Locate(id chunkstore.ID) (chunkstore.Location, bool, error)
 		if err := r.Refresh(context.Background()); err != nil {
 			return chunkstore.Location{}, false, fmt.Errorf("make the cache again from the repository: %w", err)
 		}
-		loc, ok, err = r.cache.Lookup(id)
+		loc, ok, err = r.best(id, chunkstore.Location{})
 	}
 	return loc, ok, err
 }
@@ -166,10 +173,18 @@ func (r *Repository) ReadChunk(ctx context.Context, id chunkstore.ID, dst []byte
 	if err != nil {
 		return nil, err
 	}
-	return r.store.Read(ctx, id, loc, dst)
+	data, err := r.store.Read(ctx, id, loc, dst)
+	var damage *chunkstore.DamageError
+	if errors.As(err, &damage) && ctx.Err() == nil {
+		if other, ok, lookup := r.Elsewhere(ctx, id, loc); ok && lookup == nil {
+			return r.store.Read(ctx, id, other, dst)
+		}
+	}
+	return data, err
 }
 
-// LoadNode returns the bytes of a tree node, from a cache of 16 MiB. The caller must not modify them.
+// LoadNode returns the bytes of a tree node, from a cache of 16 MiB. The caller must not modify them. They are checked
+// against the id in any repository: no tree leads back into itself then, whoever wrote the packs and the index.
 func (r *Repository) LoadNode(ctx context.Context, id chunkstore.ID) ([]byte, error) {
 	if node, ok := r.nodes.get(id); ok {
 		return node, nil
@@ -177,6 +192,9 @@ func (r *Repository) LoadNode(ctx context.Context, id chunkstore.ID) ([]byte, er
 	node, err := r.ReadChunk(ctx, id, nil)
 	if err != nil {
 		return nil, err
+	}
+	if !r.store.Config().Plain && r.store.ChunkID(node) != id {
+		return nil, fmt.Errorf("tree node %s is not what was stored: %w", id, chunkstore.ErrDamaged)
 	}
 	r.nodes.put(id, node)
 	return node, nil
@@ -187,7 +205,9 @@ type IndexedPack = locator.PackRecord
 
 // IndexedPacks returns the packs that the index, as of the last Refresh, lists, in no particular order.
 func (r *Repository) IndexedPacks(ctx context.Context) ([]IndexedPack, error) {
-	return r.cache.Packs(), ctx.Err()
+	gone := r.ledger.unusable().gone
+	packs := slices.DeleteFunc(r.cache.Packs(), func(p IndexedPack) bool { return gone.has(p.ID) })
+	return packs, ctx.Err()
 }
 
 // CacheStats tells how big this host's cache of the index is.

@@ -7,12 +7,17 @@ import "strings"
 func Foreign(name string) bool {
 	folder, rest, _ := strings.Cut(name, "/")
 	switch folder {
-	case "points":
+	case "points", "marks":
 		_, ok := parseRecordName(rest)
 		return !ok
-	case "index":
+	case "index", "ledger":
 		return !isRandomName(rest)
+	case "tombstones":
+		return !graveName(rest)
 	case "sessions":
+		if id, ok := strings.CutSuffix(rest, commitSuffix); ok {
+			return !isRandomName(id)
+		}
 		id, _, numbered := strings.Cut(rest, "-")
 		return !numbered || !isRandomName(id)
 	}

@@ -31,9 +31,9 @@ type Point struct {
 	Problems    []Problem         // the first MaxProblems of them; Stats.Errors counts all
 	Consistency string            // how consistent the source says its content is; empty: file by file
 	Config      map[string]string // the settings that made it
-	Tags        []string
-	Pinned      bool // no retention policy may drop it
-	Format      int  // of the record
+	Tags        []string          // as recorded; Marked knows those that were set since
+	Pinned      bool              // no retention policy may drop it; likewise
+	Format      int               // of the record
 }
 
 // MaxProblems bounds Point.Problems.

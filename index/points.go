@@ -47,6 +47,7 @@ func (r *Repository) Points(ctx context.Context) ([]*Point, error) {
 		return nil, fmt.Errorf("list restore points: %w", err)
 	}
 	added, errs := r.points.update(ctx, r.store, listed)
+	r.watch(ctx, listed)
 	if added {
 		if err := r.Refresh(ctx); err != nil {
 			errs = append(errs, err)
@@ -122,23 +123,20 @@ func (c *pointCache) sorted() []*Point {
 	return points
 }
 
-// RemovePoint drops a restore point. What it alone refers to stays until a prune.
-func (r *Repository) RemovePoint(ctx context.Context, p *Point) error {
-	if err := r.store.RemoveObject(ctx, chunkstore.TypePoint, recordName(p.Sequence)); err != nil {
-		return fmt.Errorf("remove restore point %s of %s: %w", p.Name, p.Source, err)
-	}
-	return nil
-}
-
 // putPoint completes a restore point: it gives it the next sequence number and a name that its source does not have,
-// and creates its record. Of several backups that do so at once one wins a number and the others take the next.
+// and creates its record. Of several backups that do so at once one wins a number and the others take the next. A number
+// is never given twice, also when the points that had the highest are forgotten, or were lost in a rollback that this host knows of.
 func (r *Repository) putPoint(ctx context.Context, p *Point) error {
 	for last := uint64(0); ; last = p.Sequence { // a listing may not show yet what a creation met
 		listed, err := r.store.ListObjects(ctx, chunkstore.TypePoint)
 		if err != nil {
 			return fmt.Errorf("list restore points: %w", err)
 		}
-		p.Sequence = last
+		floor, err := r.lastNumber(ctx)
+		if err != nil {
+			return err
+		}
+		p.Sequence = max(last, floor)
 		for _, info := range listed {
 			if n, ok := parseRecordName(info.Name); ok {
 				p.Sequence = max(p.Sequence, n)
@@ -158,7 +156,9 @@ func (r *Repository) putPoint(ctx context.Context, p *Point) error {
 		err = r.store.PutObject(ctx, chunkstore.TypePoint, recordName(p.Sequence), payload)
 		switch {
 		case err == nil:
-			return nil
+			if own, err := r.ownNumber(ctx, p); own || err != nil {
+				return err
+			}
 		case !errors.Is(err, destination.ErrExists):
 			return fmt.Errorf("write restore point record: %w", err)
 		}
@@ -195,6 +195,7 @@ type Running struct {
 	User    string
 	PID     int
 	Started time.Time     // UTC, by its host's clock
+	Stored  int64         // bytes of packs written when it last said that it lives; 0 may also mean that it is not known
 	Renewed time.Time     // by the destination's clock
 	Age     time.Duration // since Renewed
 	Expired bool          // not renewed for SessionExpiry: it is dead
@@ -238,11 +239,13 @@ func (r *Repository) InProgress(ctx context.Context) ([]Running, error) {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("read session %s: %w", info.Name, err))
 			continue
+		case m.Prune: // nothing is on its way
+			continue
 		}
 		age := max(now.Sub(info.Modified), 0)
 		running = append(running, Running{
 			Name: pointName(m.Started) + destination.InProgress, Source: string(m.Source), Host: string(m.Host),
-			User: string(m.User), PID: m.PID, Started: m.Started.UTC(), Renewed: info.Modified, Age: age, Expired: age > SessionExpiry,
+			User: string(m.User), PID: m.PID, Started: m.Started.UTC(), Stored: m.Stored, Renewed: info.Modified, Age: age, Expired: age > SessionExpiry,
 		})
 	}
 	slices.SortFunc(running, func(a, b Running) int {

@@ -33,6 +33,9 @@ func (r *Repository) rebuild(ctx context.Context) (Rebuilt, error) {
 	for _, p := range r.cache.Packs() {
 		known[p.ID] = struct{}{}
 	}
+	for id := range r.ledger.unusable().gone { // on their way out
+		known[id] = struct{}{}
+	}
 	var unlisted []chunkstore.PackID
 	err := r.store.Packs(ctx, func(p chunkstore.PackInfo) error {
 		if _, ok := known[p.ID]; !ok {

@@ -199,7 +199,10 @@ type marker struct {
 	User    text      `json:"user,omitempty"`
 	PID     int       `json:"pid,omitempty"`
 	Started time.Time `json:"started"`
-	Renewed time.Time `json:"renewed"` // by the host's clock; the destination's is in the listing
+	Renewed time.Time `json:"renewed"`          // by the host's clock; the destination's is in the listing
+	Begun   time.Time `json:"begun,omitzero"`   // by the destination's clock; not in the first marker, whose own time it is
+	Stored  int64     `json:"stored,omitempty"` // bytes of packs so far
+	Prune   bool      `json:"prune,omitempty"`  // a prune: it makes no restore point
 }
 
 func encodeMarker(m marker) ([]byte, error) {

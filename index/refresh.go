@@ -33,22 +33,40 @@ func (e *cacheError) Unwrap() error { return e.err }
 func (r *Repository) Refresh(ctx context.Context) error {
 	r.refreshing.Lock()
 	defer r.refreshing.Unlock()
+	for {
+		vanished, err := r.refresh(ctx)
+		if !vanished || err != nil {
+			return err
+		}
+		// An index object went between listing and reading: what has taken its place was not listed.
+	}
+}
+
+// refresh is one pass of Refresh. refreshing must be held.
+func (r *Repository) refresh(ctx context.Context) (vanished bool, err error) {
 	// What a run covers was in the repository when the run was written. So the runs are read first: an object that is
 	// not listed afterwards is gone.
 	if err := r.cache.Reload(ctx); err != nil {
-		return &cacheError{err}
+		return false, &cacheError{err}
 	}
 	covered := r.cache.Covered()
 	listed, err := r.store.ListObjects(ctx, chunkstore.TypeIndex)
 	if err != nil {
-		return fmt.Errorf("list index objects: %w", err)
+		return false, fmt.Errorf("list index objects: %w", err)
 	}
 	listed = slices.DeleteFunc(listed, func(info destination.Info) bool { return !isRandomName(info.Name) })
-	lost, err := r.lost(ctx, listed, covered)
-	if err != nil {
-		return err
+	// What is gone from the index is in the ledger by now, if it was a prune that took it.
+	if err := r.refreshLedger(ctx); err != nil {
+		if ctx.Err() != nil {
+			return false, err
+		}
+		r.o.Warn(err) // to read, it is not needed; whoever relies on chunks asks again
 	}
-	if lost {
+	dropped, lost, err := r.lost(ctx, listed, covered)
+	if err != nil {
+		return false, err
+	}
+	if dropped {
 		covered = r.cache.Covered()
 	}
 	var missing []string
@@ -57,19 +75,20 @@ func (r *Repository) Refresh(ctx context.Context) error {
 			missing = append(missing, info.Name)
 		}
 	}
-	damaged, err := r.foldObjects(ctx, missing)
+	damaged, vanished, err := r.foldObjects(ctx, missing)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if len(damaged) > 0 || lost {
-		return r.recover(ctx, damaged)
+		return vanished, r.recover(ctx, damaged)
 	}
-	return nil
+	return vanished, nil
 }
 
-// lost drops from the cache what index objects that are gone listed, and tells whether there were such, or whether a
-// repository with restore points has no index object at all.
-func (r *Repository) lost(ctx context.Context, listed []destination.Info, covered map[string]struct{}) (bool, error) {
+// lost drops from the cache what index objects that are gone listed, and tells whether there were such (dropped), and
+// whether any of them is lost rather than written afresh by a prune, or a repository with restore points has no index
+// object at all.
+func (r *Repository) lost(ctx context.Context, listed []destination.Info, covered map[string]struct{}) (dropped, lost bool, err error) {
 	gone := make(map[string]struct{})
 	for name := range covered {
 		gone[name] = struct{}{}
@@ -79,16 +98,19 @@ func (r *Repository) lost(ctx context.Context, listed []destination.Info, covere
 	}
 	if len(gone) > 0 {
 		r.cache.Drop(gone)
-		return true, nil
+		for name := range gone {
+			lost = lost || !r.ledger.wasReplaced(name)
+		}
+		return true, lost, nil
 	}
 	if len(listed) > 0 {
-		return false, nil
+		return false, false, nil
 	}
 	points, err := r.store.ListObjects(ctx, chunkstore.TypePoint)
 	if err != nil {
-		return false, fmt.Errorf("list restore points: %w", err)
+		return false, false, fmt.Errorf("list restore points: %w", err)
 	}
-	return len(points) > 0, nil
+	return false, len(points) > 0, nil
 }
 
 // recover lists the chunks of packs that no index object lists. A repository that cannot be written to, or a damaged
@@ -125,8 +147,9 @@ type listing struct {
 	damaged error
 }
 
-// foldObjects brings index objects into the cache and returns the names of those that are damaged.
-func (r *Repository) foldObjects(ctx context.Context, names []string) (damaged []string, err error) {
+// foldObjects brings index objects into the cache and returns the names of those that are damaged. vanished says that
+// there were some that are gone by now.
+func (r *Repository) foldObjects(ctx context.Context, names []string) (damaged []string, vanished bool, err error) {
 	var packs []chunkstore.Pack
 	var objects []string
 	chunks := 0
@@ -138,7 +161,7 @@ func (r *Repository) foldObjects(ctx context.Context, names []string) (damaged [
 			g.Go(func() error { return r.fetchListing(fetch, &part[i]) })
 		}
 		if err := g.Wait(); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		names = names[len(part):]
 		for i := range part {
@@ -149,16 +172,18 @@ func (r *Repository) foldObjects(ctx context.Context, names []string) (damaged [
 				objects = append(objects, l.name)
 				packs = append(packs, l.packs...)
 				chunks += l.chunks
+			} else {
+				vanished = true
 			}
 		}
 		if chunks >= objectChunks || len(names) == 0 && len(objects) > 0 {
 			if err := r.fold(ctx, objects, packs); err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			packs, objects, chunks = nil, nil, 0
 		}
 	}
-	return damaged, nil
+	return damaged, vanished, nil
 }
 
 // fetchListing reads one index object. One that was removed meanwhile has no packs and is left out.

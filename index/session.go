@@ -29,6 +29,8 @@ type SessionOptions struct {
 	Source string // required; see CheckSource
 	User   string
 	PID    int
+
+	prune bool // it makes no restore point
 }
 
 // Session is a backup on its way to a restore point. It ends with Commit or Abort. Its methods are safe for use by many
@@ -38,6 +40,8 @@ type Session struct {
 	o       SessionOptions
 	started time.Time
 	claims  *claims
+	bad     atomic.Pointer[unusable] // what may not be relied on, as of Begin or the last try to commit
+	relied  relied
 
 	data, tree *chunkstore.Writer
 	treeMu     sync.Mutex // treeBatch is of one goroutine at a time
@@ -95,22 +99,48 @@ func (r *Repository) Begin(ctx context.Context, o SessionOptions) (*Session, err
 		return nil, err
 	}
 	s.mark = markers{r: r, id: id}
-	if err := s.mark.renew(ctx, s.marker()); err != nil {
+	// In this order: who condemns a pack before the marker is there is seen here, and who does so after it sees the marker.
+	err = s.mark.renew(ctx, s.marker())
+	if err == nil {
+		err = s.mark.date(ctx)
+	}
+	if err == nil {
+		err = s.readGraves(ctx)
+	}
+	if err == nil {
+		err = r.Refresh(ctx)
+	}
+	if err != nil {
+		if s.mark.renewal > 0 {
+			_ = s.mark.remove(context.WithoutCancel(ctx))
+		}
 		return nil, fmt.Errorf("begin a session: %w", err)
+	}
+	if !o.prune {
+		if err := s.findUnlisted(ctx); err != nil && ctx.Err() == nil {
+			r.o.Warn(fmt.Errorf("what interrupted backups stored cannot be listed, so some of it may be stored again: %w", err))
+		}
 	}
 	tend, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.ctx, s.stopTend = tend, stop
-	s.data = r.store.NewWriter(chunkstore.KindData, chunkstore.WriterOptions{Stored: s.packStored, Random: r.o.Random})
-	s.tree = r.store.NewWriter(chunkstore.KindTree, chunkstore.WriterOptions{Stored: s.packStored, Random: r.o.Random})
-	s.treeBatch = s.tree.NewBatch()
+	s.openWriters()
 	go s.tend(tend)
 	return s, nil
+}
+
+func (s *Session) openWriters() {
+	o := chunkstore.WriterOptions{Stored: s.packStored, Random: s.r.o.Random}
+	s.data = s.r.store.NewWriter(chunkstore.KindData, o)
+	s.treeMu.Lock()
+	defer s.treeMu.Unlock()
+	s.tree = s.r.store.NewWriter(chunkstore.KindTree, o)
+	s.treeBatch = s.tree.NewBatch()
 }
 
 func (s *Session) marker() marker {
 	return marker{
 		Source: text(s.o.Source), Host: text(s.r.o.Host), User: text(s.o.User), PID: s.o.PID,
-		Started: s.started.UTC(), Renewed: s.r.o.Now().UTC(),
+		Started: s.started.UTC(), Renewed: s.r.o.Now().UTC(), Stored: s.stored.Load(), Begun: s.mark.begun, Prune: s.o.prune,
 	}
 }
 
@@ -143,6 +173,7 @@ func (s *Session) tend(ctx context.Context) {
 func (s *Session) packStored(p chunkstore.Pack) error {
 	s.stored.Add(p.Size)
 	s.placed.Add(int64(len(p.Chunks)))
+	s.relied.add(p.ID)
 	s.mu.Lock()
 	s.pending = append(s.pending, p)
 	s.waiting += len(p.Chunks)
@@ -189,7 +220,7 @@ func (s *Session) index(ctx context.Context, now bool) error {
 // claim tells whether the caller is to store the chunk: it is new, and now claimed.
 func (s *Session) claim(id chunkstore.ID) (bool, error) {
 	generation := s.r.cache.Generation()
-	if _, ok, err := s.r.Locate(id); ok || err != nil {
+	if ok, err := s.known(id); ok || err != nil {
 		return false, err
 	}
 	if !s.claims.add(id) {
@@ -197,7 +228,7 @@ func (s *Session) claim(id chunkstore.ID) (bool, error) {
 	}
 	if s.r.cache.Generation() != generation {
 		// An index object was folded since: another's claim may have become an entry between the two questions.
-		if _, ok, err := s.r.Locate(id); ok || err != nil {
+		if ok, err := s.known(id); ok || err != nil {
 			s.claims.remove(id)
 			return false, err
 		}
@@ -206,17 +237,17 @@ func (s *Session) claim(id chunkstore.ID) (bool, error) {
 	return true, nil
 }
 
-// Has tells whether a chunk is in the repository or on its way there by this session: a file whose chunks are all known
-// need not be read.
+// Has tells whether a chunk is in the repository, in a place that may be relied on, or on its way there by this session:
+// a file whose chunks are all known need not be read. The session's restore point may then refer to the chunk: whatever
+// it takes over from an earlier one, nodes of trees included, must be asked for.
 func (s *Session) Has(id chunkstore.ID) (bool, error) {
-	if _, ok, err := s.r.Locate(id); ok || err != nil {
+	if ok, err := s.known(id); ok || err != nil {
 		return ok, err
 	}
 	if s.claims.has(id) {
 		return true, nil
 	}
-	_, ok, err := s.r.Locate(id) // the claim may have become an entry between the two questions
-	return ok, err
+	return s.known(id) // the claim may have become an entry between the two questions
 }
 
 // SaveNode stores a tree node unless it is known.

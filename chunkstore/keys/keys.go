@@ -51,6 +51,7 @@ const (
 	Sessions   Purpose = "sessions"         //
 	Tombstones Purpose = "tombstones"       //
 	Ledger     Purpose = "ledger"           //
+	Marks      Purpose = "marks"            //
 	print      Purpose = "slot fingerprint" // tells a master key from rubbish
 )
 

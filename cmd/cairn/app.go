@@ -39,7 +39,7 @@ func (p *program) app() *cli.App {
 		Commands: []*cli.Command{
 			p.initCommand(), p.backupCommand(), p.pointsCommand(), p.lsCommand(), p.catCommand(), p.findCommand(),
 			p.versionsCommand(), p.diffCommand(), p.mountCommand(), p.umountCommand(), p.restoreCommand(), p.verifyCommand(),
-			p.repairCommand(), p.keyCommand(), p.statsCommand(), p.versionCommand(), p.manCommand(), p.completionCommand(),
+			p.repairCommand(), p.forgetCommand(), p.pruneCommand(), p.tagCommand(), p.pinCommand(), p.unpinCommand(), p.keyCommand(), p.statsCommand(), p.versionCommand(), p.manCommand(), p.completionCommand(),
 		},
 	}
 	app.Action = unknownCommand("cairn", app.Commands)

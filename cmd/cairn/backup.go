@@ -37,6 +37,7 @@ Patterns are those of .gitignore, relative to the root of the source.`,
 			&cli.BoolFlag{Name: "exclude-caches", Usage: "leave out what is in a directory with a CACHEDIR.TAG"},
 			&cli.BoolFlag{Name: "one-file-system", Aliases: []string{"x"}, Usage: "do not descend into other file systems"},
 			&cli.StringSliceFlag{Name: "tag", Usage: "keep `TAG` with the restore point"},
+			&cli.BoolFlag{Name: "pin", Usage: "pin the restore point: no policy drops it"},
 			&cli.BoolFlag{Name: "ignore-space", Usage: "start though less space is free than will probably be needed"},
 			jsonFlag()),
 		Action: p.backupAction,
@@ -46,6 +47,11 @@ Patterns are those of .gitignore, relative to the root of the source.`,
 func (p *program) backupAction(c *cli.Context) error {
 	if err := want(c, 1, -1); err != nil {
 		return err
+	}
+	for _, tag := range c.StringSlice("tag") {
+		if err := index.CheckTag(tag); err != nil {
+			return usagef("backup: %v", err)
+		}
 	}
 	return p.withRepository(c, func(ctx context.Context, repo *index.Repository) error {
 		src, name, err := p.fileSource(c, repo.Store().Destination())
@@ -60,7 +66,7 @@ func (p *program) backupAction(c *cli.Context) error {
 		}
 		stop := p.showProgress("backing up "+safe(name), "file", counters)
 		result, err := engine.Backup(ctx, repo, src, engine.BackupOptions{
-			Source: name, Full: c.Bool("full"), Tags: c.StringSlice("tag"), IgnoreSpace: c.Bool("ignore-space"),
+			Source: name, Full: c.Bool("full"), Tags: c.StringSlice("tag"), Pinned: c.Bool("pin"), IgnoreSpace: c.Bool("ignore-space"),
 			Now: p.now, Progress: counters, User: userName(), PID: os.Getpid(),
 			Warn:    func(message string) { p.warn(safeLines(message)) },
 			Problem: p.problem,

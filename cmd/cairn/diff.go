@@ -72,7 +72,7 @@ func (p *program) diffPlaces(ctx context.Context, repo *index.Repository, args c
 	}
 	to = from
 	from.point = nil
-	points, err := repo.Points(ctx)
+	points, err := repo.Marked(ctx)
 	for _, point := range ofSource(points, to.point.Source) {
 		if point.Sequence < to.point.Sequence && (from.point == nil || point.Sequence > from.point.Sequence) {
 			from.point = point

@@ -122,6 +122,7 @@ var hints = []struct {
 	advice string
 }{
 	{keys.ErrWrongKey, "check the passphrase or the key file; any key that was added with `cairn key add` opens the repository"},
+	{chunkstore.ErrKeyNotNeeded, "if you know that it was made without encryption, give --no-encryption; if it was encrypted, trust nothing that is there now"},
 	{chunkstore.ErrKeyNeeded, "give --key-file, --password-file, or CAIRN_PASSWORD"},
 	{chunkstore.ErrRepositoryExists, "use it as it is, or choose another place for a new one"},
 	{chunkstore.ErrNoRepository, "check --repo, or make a repository there with `cairn init`"},
@@ -137,6 +138,8 @@ var hints = []struct {
 	{chunkstore.ErrDamaged, "`cairn verify --read-data` shows what is damaged, and `cairn repair` mends what parity can"},
 	{chunkstore.ErrMissing, "`cairn verify` shows what is missing"},
 	{destination.ErrNotFound, "`cairn verify` shows what is missing"},
+	{syscall.EMFILE, "this process may have too few files open: allow more with `ulimit -n` and run the command again"},
+	{syscall.ENFILE, "the whole system has too many files open: try again later"},
 	{syscall.EACCES, "run it as a user who may, or as root"},
 	{syscall.ENOTDIR, "a part of that path is a file: name a directory"},
 	{syscall.EPERM, "run it as a user who may, or as root"},

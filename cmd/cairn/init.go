@@ -34,7 +34,6 @@ file in a second place too, and not only on the machine that is backed up.
 			"cairn init --repo /mnt/disk/public --no-encryption"),
 		Flags: repositoryFlags(
 			&cli.StringFlag{Name: "parity", Value: "10+2", Usage: "data and parity parts, `K+M`"},
-			&cli.BoolFlag{Name: "no-encryption", Usage: "anybody may read and alter it; damage is still found"},
 			&cli.StringSliceFlag{Name: "recipient", Usage: "the age or SSH public key `KEY` opens it too"},
 			jsonFlag()),
 		Action: p.initAction,
@@ -53,7 +52,11 @@ func (p *program) initAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	options := chunkstore.InitOptions{Shape: shape, Plain: c.Bool("no-encryption"), Random: p.random, Now: p.now()}
+	plain, err := notEncrypted(c)
+	if err != nil {
+		return err
+	}
+	options := chunkstore.InitOptions{Shape: shape, Plain: plain, Random: p.random, Now: p.now()}
 	undo := func() error { return nil }
 	others := holdsOthers(d)
 	if !options.Plain {
@@ -72,6 +75,7 @@ func (p *program) initAction(c *cli.Context) error {
 	if others {
 		p.warn(safe(where) + " was not empty: what else lies there is no part of the repository, and `cairn verify` will name it")
 	}
+	p.rememberPlace(c, where, store)
 	config := store.Config()
 	if c.Bool("json") {
 		return p.printJSON(map[string]any{"repository": hex.EncodeToString(config.Repository[:]), "place": where,

@@ -33,6 +33,7 @@ type program struct {
 }
 
 func main() {
+	keepMemoryPrivate()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}

@@ -26,6 +26,8 @@ func repositoryFlags(more ...cli.Flag) []cli.Flag {
 		&cli.StringFlag{Name: "repo", Aliases: []string{"r"}, EnvVars: []string{"CAIRN_REPO"}, Usage: "the repository: a `PATH` or URL"},
 		&cli.StringFlag{Name: "key-file", Aliases: []string{"k"}, Usage: "unlock with the age or SSH identity in `FILE` [$CAIRN_KEY_FILE]"},
 		&cli.StringFlag{Name: "password-file", Usage: "unlock with the passphrase in the first line of `FILE` [$CAIRN_PASSWORD_FILE]"},
+		&cli.BoolFlag{Name: "no-encryption", Usage: "the repository is not encrypted: anybody may read and alter it; damage is still found"},
+		&cli.BoolFlag{Name: "accept-changed", Usage: "take the repository for the right one though this host knows another at its place"},
 		&cli.StringFlag{Name: "cache-dir", EnvVars: []string{"CAIRN_CACHE_DIR"}, Usage: "keep this host's cache of the index in `DIR`"},
 	)
 }
@@ -62,7 +64,14 @@ func (p *program) openStore(c *cli.Context) (*chunkstore.Store, error) {
 		return nil, err
 	}
 	key := &unlocking{p: p, c: c}
-	store, err := chunkstore.Open(c.Context, d, key)
+	unlocker, err := key.given()
+	if err != nil {
+		return nil, err
+	}
+	store, err := chunkstore.Open(c.Context, d, unlocker)
+	if errors.Is(err, chunkstore.ErrKeyNeeded) && !c.Bool("no-encryption") {
+		store, err = chunkstore.Open(c.Context, d, key) // from the terminal
+	}
 	if errors.Is(err, keys.ErrWrongKey) && !holdsObjects(c.Context, d, "keys/") {
 		return nil, failf("put the folder keys/ back from a copy of the repository; without a slot of it no key opens the repository",
 			"open repository %s: all its key slots are gone", where)
@@ -76,6 +85,9 @@ func (p *program) openStore(c *cli.Context) (*chunkstore.Store, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open repository %s: %w", where, err)
+	}
+	if err := p.checkPlace(c, where, store); err != nil {
+		return nil, errors.Join(err, store.Close())
 	}
 	return store, nil
 }

@@ -160,4 +160,6 @@ func length(d time.Duration) string {
 	}
 }
 
+func joined(parts []string) string { return strings.Join(parts, ", ") }
+
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -17,12 +18,14 @@ func (p *program) restoreCommand() *cli.Command {
 		ArgsUsage: "SPEC --to DIR",
 		Description: examples(`Restores everything that a SPEC names into a directory, which is made when it is missing. A directory becomes DIR itself,
 anything else becomes an entry in it. Nothing is ever overwritten without --overwrite: what is in the way is listed, before
-the first byte is written. What is damaged is reported, the rest is restored, and the exit code is 3.`,
+the first byte is written. What is damaged is reported, the rest is restored, and the exit code is 3. Device nodes are made
+with --devices only, for whoever may open one reaches the machine's disks; without it they are reported like damage.`,
 			"cairn restore Documents --to /tmp/all",
 			"cairn restore Documents@3d:/letters --to ~/letters-of-then"),
 		Flags: repositoryFlags(
 			&cli.StringFlag{Name: "to", Usage: "restore into `DIR`"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace what is in the way"},
+			&cli.BoolFlag{Name: "devices", Usage: "make device nodes too; --devices=false leaves them out without a complaint"},
 			jsonFlag()),
 		Action: p.restoreAction,
 	}
@@ -47,8 +50,13 @@ func (p *program) restoreAction(c *cli.Context) error {
 		counters := &engine.Progress{}
 		stop := p.showProgress("restoring "+safe(at.point.Source), "file", counters)
 		began := p.now()
+		leftOut := false // told of one at a time
+		problem := func(path string, err error) {
+			leftOut = leftOut || errors.Is(err, engine.ErrDeviceLeftOut)
+			p.problem(path, err)
+		}
 		result, err := engine.Restore(ctx, repo, at.point, at.path, target, engine.RestoreOptions{
-			Overwrite: c.Bool("overwrite"), Progress: counters, Problem: p.problem,
+			Overwrite: c.Bool("overwrite"), Devices: devices(c), Progress: counters, Problem: problem,
 			Warn: func(message string) { p.warn(safeLines(message)) },
 		})
 		stop()
@@ -67,9 +75,22 @@ func (p *program) restoreAction(c *cli.Context) error {
 		}
 		if result.Problems > 0 {
 			p.note("%s could not be restored entirely", plural(result.Problems, "entry"))
+			if leftOut {
+				p.hint("--devices makes device nodes too; --devices=false leaves them out without a complaint")
+			}
 		}
 		return partial(result.Problems)
 	})
+}
+
+func devices(c *cli.Context) engine.Devices {
+	switch {
+	case c.Bool("devices"):
+		return engine.DevicesMade
+	case c.IsSet("devices"):
+		return engine.DevicesSkipped
+	}
+	return engine.DevicesReported
 }
 
 type restoreReport struct {

@@ -17,12 +17,36 @@ import (
 	"github.com/cairn-backup/cairn/chunkstore/keys"
 )
 
-// unlocking finds the key when it is asked for: never, for a repository without encryption. A flag goes before
-// the environment, a key file before a passphrase, and the terminal comes last.
+// unlocking finds the key when it is asked for. A flag goes before the environment, a key file before a passphrase, and
+// the terminal, which comes last, is asked only once it is known that the repository is encrypted.
 type unlocking struct {
 	p     *program
 	c     *cli.Context
 	tried string // what was found, for the message when it does not fit
+}
+
+// given is the unlocking when a flag or the environment names a key, and nil when nothing does or a repository without
+// encryption was asked for.
+func (u *unlocking) given() (keys.Unlocker, error) {
+	if plain, err := notEncrypted(u.c); plain || err != nil {
+		return nil, err
+	}
+	keyFile, err := u.p.keyFile(u.c)
+	if err != nil {
+		return nil, err
+	}
+	if keyFile == "" && u.p.passphraseFrom(u.c) == theTerminal {
+		return nil, nil
+	}
+	return u, nil
+}
+
+// notEncrypted says whether a repository without encryption was asked for; then a key in the environment does not count.
+func notEncrypted(c *cli.Context) (bool, error) {
+	if c.Bool("no-encryption") && (c.IsSet("key-file") || c.IsSet("password-file")) {
+		return false, usagef("--no-encryption excludes --key-file and --password-file")
+	}
+	return c.Bool("no-encryption"), nil
 }
 
 // Identities reads the key file, or takes the passphrase.
@@ -82,6 +106,8 @@ func (p *program) passphrase(c *cli.Context, isNew bool) (string, error) {
 	return p.ask(c.Context, "passphrase: ")
 }
 
+const theTerminal = "the terminal"
+
 // passphraseFrom says where passphrase takes it from.
 func (p *program) passphraseFrom(c *cli.Context) string {
 	path := cmp.Or(c.String("password-file"), p.getenv("CAIRN_PASSWORD_FILE"))
@@ -91,7 +117,7 @@ func (p *program) passphraseFrom(c *cli.Context) string {
 	case p.getenv("CAIRN_PASSWORD") != "":
 		return "CAIRN_PASSWORD"
 	}
-	return "the terminal"
+	return theTerminal
 }
 
 func (p *program) newPassphrase(ctx context.Context) (string, error) {

@@ -79,6 +79,9 @@ type Decision struct {
 	Reasons []string
 }
 
+// OneTimeReason is why a backup that no task made stays.
+const OneTimeReason = "a one-time backup"
+
 // Scope says which restore points a policy is for.
 type Scope struct {
 	// Sources are the names the policy is for, compared whole. None means all.
@@ -132,7 +135,7 @@ func decideSource(points []Point, policy Policy, scope Scope, now time.Time) []D
 		case !policy.Enabled():
 			d.because("no policy")
 		case exempt:
-			d.because("a one-time backup")
+			d.because(OneTimeReason)
 		default:
 			policy.apply(&d, rules, now)
 		}

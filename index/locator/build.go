@@ -24,6 +24,7 @@ type builder struct {
 	block []entry // of the block that is being filled
 	last  [keySize]byte
 	any   bool
+	packs []uint32 // that have a place for the last key
 
 	keys []uint64 // of the filter that is being filled
 	fuse xorfilter.BinaryFuseBuilder
@@ -79,12 +80,18 @@ func (b *builder) addPacks(packs []PackRecord) []uint32 {
 	return numbers
 }
 
-// add takes the next entry, whose key must not be below the one before. One with the same key is dropped.
+// add takes the next entry, whose key must not be below the one before. Of places for one key in one pack the first
+// stays; a chunk that lies in several packs has an entry for each.
 func (b *builder) add(e *entry) error {
 	if b.any && e.key == b.last {
-		return nil
+		if slices.Contains(b.packs, e.pack) {
+			return nil
+		}
+	} else {
+		b.packs = b.packs[:0]
 	}
 	b.last, b.any = e.key, true
+	b.packs = append(b.packs, e.pack)
 	b.block = append(b.block, *e)
 	if len(b.block) == blockEntries {
 		return b.endBlock()
@@ -97,7 +104,11 @@ func (b *builder) endBlock() error {
 	b.run.fences = append(b.run.fences, prefix(b.block[0].key[:]))
 	b.run.entries += int64(len(b.block))
 	for i := range b.block {
-		b.keys = append(b.keys, filterKey(b.block[i].key[:]))
+		k := filterKey(b.block[i].key[:])
+		if m := len(b.keys); m > 0 && b.keys[m-1] == k {
+			continue // another place of the same chunk: a filter is built of distinct keys
+		}
+		b.keys = append(b.keys, k)
 	}
 	v := encodeBlock(b.buffer(), b.block)
 	b.block = b.block[:0]
@@ -240,7 +251,7 @@ func (b *block) decode(dst []entry) []entry {
 	return dst
 }
 
-// merge writes the entries of all sources in order. Of equal keys the first source's stays.
+// merge writes the entries of all sources in order.
 func (b *builder) merge(sources []*source, canceled func() error) error {
 	for n := 0; len(sources) > 0; n++ {
 		if n&0xffff == 0 {

@@ -27,7 +27,7 @@ func prefix(key []byte) uint64 { return binary.BigEndian.Uint64(key) }
 // filterKey is the second half of a key, which the filters know it by.
 func filterKey(key []byte) uint64 { return binary.LittleEndian.Uint64(key[8:keySize]) }
 
-// collect turns packs into sorted entries, each chunk once, and the packs they are numbered by.
+// collect turns packs into sorted entries, each chunk once for each pack that holds it, and the packs they are numbered by.
 func collect(packs []chunkstore.Pack) ([]entry, []PackRecord) {
 	n := 0
 	for _, p := range packs {
@@ -48,7 +48,7 @@ func collect(packs []chunkstore.Pack) ([]entry, []PackRecord) {
 		if c := cmp.Compare(prefix(a.key[:]), prefix(b.key[:])); c != 0 {
 			return c
 		}
-		return compareKeys(&a, &b)
+		return cmp.Or(compareKeys(&a, &b), cmp.Compare(a.pack, b.pack))
 	})
-	return slices.CompactFunc(entries, func(a, b entry) bool { return a.key == b.key }), records
+	return slices.CompactFunc(entries, func(a, b entry) bool { return a.key == b.key && a.pack == b.pack }), records
 }

@@ -27,7 +27,7 @@ const (
 	runPrefix = "run-"
 	runSuffix = ".bolt"
 
-	format        = 1
+	format        = 2 // 1 kept one place of each chunk
 	sumSize       = 8
 	blockEntries  = 1820 // with its checksum and head, 8 bytes short of 64 KiB
 	blockHead     = 8

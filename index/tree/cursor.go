@@ -67,6 +67,16 @@ func (c *cursor) count(width int) int {
 	return int(v)
 }
 
+// items is count with a bound of its own.
+func (c *cursor) items(width, most int) int {
+	n := c.count(width)
+	if n > most {
+		c.fail()
+		return 0
+	}
+	return n
+}
+
 // bytes gives the next n bytes, not copied.
 func (c *cursor) bytes(n int) []byte {
 	if n < 0 || n > len(c.p) {

@@ -151,13 +151,13 @@ func (d *differ) one(path string, e *Entry, kind ChangeKind) error {
 }
 
 func (d *differ) below(path string, e *Entry, kind ChangeKind) error {
-	w := &walker{d.ctx, d.l, func(path string, e *Entry) error {
+	w := &walker{ctx: d.ctx, l: d.l, path: []byte(path), fn: func(path string, e *Entry) error {
 		if kind == Removed {
 			return d.fn(Change{path, kind, e, nil})
 		}
 		return d.fn(Change{path, kind, nil, e})
-	}, func(path string, err error) error { return fmt.Errorf("compare %q: %w", path, err) }}
-	return w.dir(path, e)
+	}, lost: func(path string, err error) error { return fmt.Errorf("compare %q: %w", path, err) }}
+	return w.dir(len(path), 0, e)
 }
 
 // Compare says how cur differs from old, names and what is below directories aside: 0 when it does not.

@@ -242,6 +242,9 @@ func (d *Dir) walkInner(ctx context.Context, level int, children []child, after 
 	return true
 }
 
+// IsRoot tells of the bytes of a node whether it is what SaveRoot stores: the top of a whole tree.
+func IsRoot(node []byte) bool { return len(node) > 0 && node[0] == kindRoot }
+
 // Root gives the entry of a tree's topmost directory, with an empty name. id is what SaveRoot gave; for a
 // plain directory node it is an entry with no more than Type, Child and Below set.
 func Root(ctx context.Context, l Loader, id chunkstore.ID) (*Entry, error) {

@@ -42,7 +42,7 @@ func decodeInner(node []byte) (level int, children []child, err error) {
 		return 0, nil, fmt.Errorf("%w: kind %d where a directory's inner node belongs", ErrCorrupt, kind)
 	}
 	level = int(min(c.uvarint(), maxLevel+1))
-	children = make([]child, c.count(37))
+	children = make([]child, c.items(37, maxItems))
 	last := ""
 	for i := range children {
 		k := child{first: string(c.blob()), id: c.id(), totals: c.totals()}
@@ -126,12 +126,12 @@ func decodeContentNode(node []byte) (*contentNode, error) {
 	n := &contentNode{}
 	switch kind {
 	case kindContentLeaf:
-		n.extents = make([]Extent, c.count(1))
+		n.extents = make([]Extent, c.items(1, maxItems))
 		decodeExtents(c, n.extents)
 		n.ends = extentEnds(n.extents)
 	case kindContentInner:
 		n.level = int(min(c.uvarint(), maxLevel+1))
-		n.spans = make([]span, c.count(33))
+		n.spans = make([]span, c.items(33, maxItems))
 		n.ends = make([]int64, len(n.spans))
 		sum := int64(0)
 		for i := range n.spans {

@@ -44,6 +44,14 @@ const (
 	maxXattrs = 4 << 20 // names and values of one entry
 )
 
+// Bounds of what a node may list, checked when it is read: some times what a Writer ever puts into one, so that a hostile
+// node cannot take up memory far beyond its own size.
+const (
+	maxItems      = 16 << 10  // entries, children or extents
+	maxXattrCount = 128 << 10 // of all entries of a leaf, each set counted once
+	maxEntryXattr = 64 << 10  // of one entry
+)
+
 // attrs is what entries of a directory mostly share.
 type attrs struct {
 	mode, uid, gid uint32
@@ -208,7 +216,7 @@ func decodeLeaf(node []byte) ([]Entry, error) {
 	if kind != kindLeaf && kind != kindRoot {
 		return nil, fmt.Errorf("%w: kind %d where a directory's leaf belongs", ErrCorrupt, kind)
 	}
-	entries := make([]Entry, c.count(entryWidth))
+	entries := make([]Entry, c.items(entryWidth, maxItems))
 	if err := decodeNames(c, entries, kind); err != nil {
 		return nil, err
 	}
@@ -266,7 +274,7 @@ func decodeNames(c *cursor, entries []Entry, kind byte) error {
 }
 
 func decodeAttrs(c *cursor, entries []Entry) {
-	dict := make([]attrs, c.count(5))
+	dict := make([]attrs, c.items(5, len(entries)))
 	for i := range dict {
 		dict[i] = attrs{c.uint32(), c.uint32(), c.uint32(), string(c.blob()), string(c.blob())}
 	}
@@ -308,13 +316,15 @@ func decodeStats(c *cursor, entries []Entry) {
 }
 
 func decodeXattrs(c *cursor, entries []Entry) {
-	n := c.count(3)
+	n := c.items(3, len(entries))
 	if n == 0 {
 		return
 	}
 	dict := make([][]Xattr, n)
+	left := maxXattrCount
 	for i := range dict {
-		set := make([]Xattr, c.count(2))
+		set := make([]Xattr, c.items(2, min(left, maxEntryXattr)))
+		left -= len(set)
 		for j := range set {
 			set[j] = Xattr{Name: string(c.blob()), Value: append([]byte{}, c.blob()...)}
 		}
@@ -334,6 +344,7 @@ func decodeXattrs(c *cursor, entries []Entry) {
 func decodeByType(c *cursor, entries []Entry) {
 	// Each inline extent but a hole takes an id: what is left bounds how many there can be.
 	slab := make([]Extent, 0, min(len(entries), len(c.p)/len(chunkstore.ID{})))
+	left := maxItems
 	for i := range entries {
 		switch e := &entries[i]; e.Type {
 		case Symlink:
@@ -343,13 +354,14 @@ func decodeByType(c *cursor, entries []Entry) {
 		case Directory:
 			e.Child, e.Below = c.id(), c.totals()
 		case File:
-			slab = decodeContent(c, e, slab)
+			slab = decodeContent(c, e, slab, left)
+			left -= len(e.Content)
 		}
 	}
 }
 
-// decodeContent reads a file's content; its extents are cut from slab while that has room.
-func decodeContent(c *cursor, e *Entry, slab []Extent) []Extent {
+// decodeContent reads a file's content, of at most so many extents, which are cut from slab while that has room.
+func decodeContent(c *cursor, e *Entry, slab []Extent, most int) []Extent {
 	form := c.uvarint()
 	if form == 0 {
 		return slab
@@ -364,7 +376,7 @@ func decodeContent(c *cursor, e *Entry, slab []Extent) []Extent {
 	if form > 2 {
 		n = form - 2
 	}
-	if n > uint64(len(c.p)) {
+	if n > uint64(min(len(c.p), most)) {
 		c.fail()
 		return slab
 	}
@@ -417,6 +429,8 @@ func (e *Entry) check() error {
 		return errors.New("unknown flags")
 	case len(e.Target) > maxTarget:
 		return errors.New("link target too long")
+	case len(e.Xattrs) > maxEntryXattr:
+		return fmt.Errorf("it has %d extended attributes, more than the %d that are kept", len(e.Xattrs), maxEntryXattr)
 	case size > maxXattrs:
 		return fmt.Errorf("its extended attributes take %d bytes, more than the %d that are kept", size, maxXattrs)
 	}

@@ -2,8 +2,10 @@ package local
 
 import (
 	"container/list"
+	"errors"
 	"os"
 	"sync"
+	"syscall"
 )
 
 // openFiles is how many files reads keep open: enough for the packs that a mount moves among, few beside a
@@ -44,6 +46,10 @@ func (f *files) open(path string) (*os.File, error) {
 		f.mu.Unlock()
 	}
 	opened, err := os.Open(path)
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		f.clear() // what is kept for later is the first to go
+		opened, err = os.Open(path)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 type Local struct {
 	dir   string // absolute
 	files *files
+
+	folders sync.Map // paths whose names this process knows to be durable
 }
 
 var (
@@ -41,7 +44,7 @@ func New(dir string) (*Local, error) {
 	if info, err := os.Stat(absolute); err == nil && !info.IsDir() {
 		return nil, fmt.Errorf("%s: %w", absolute, syscall.ENOTDIR)
 	}
-	return &Local{dir: absolute, files: newFiles(openFiles)}, nil
+	return &Local{dir: absolute, files: newFiles(max(1, min(openFiles, descriptors()/8)))}, nil
 }
 
 // Directory returns the absolute path.

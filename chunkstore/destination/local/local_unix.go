@@ -38,6 +38,15 @@ func isUnlinked(f *os.File) bool {
 	return ok && s.Nlink == 0
 }
 
+// descriptors is how many files the process may have open.
+func descriptors() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 1024
+	}
+	return int(min(limit.Cur, 1<<20))
+}
+
 // Free tells the file system's free and total bytes: free for this user, so reserved blocks count only for root.
 func (l *Local) Free(ctx context.Context) (free, total int64, err error) {
 	var s unix.Statfs_t

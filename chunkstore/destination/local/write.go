@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/cairn-backup/cairn/chunkstore/destination"
@@ -46,12 +47,31 @@ func (l *Local) store(ctx context.Context, name string, body []byte, publish fun
 		return err
 	}
 	folder := filepath.Dir(path)
-	if err := makeFolder(folder); err != nil {
+	if err := l.makeFolder(folder); err != nil {
 		return writeError(name, len(body), err)
 	}
-	f, err := os.CreateTemp(folder, filepath.Base(path)+destination.InProgress+"-*")
+	err = l.write(ctx, path, body, publish)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Somebody cleaned up: the process was suspended for so long that its file passed for one of the dead.
+		l.folders.Clear()
+		if err = l.makeFolder(folder); err == nil {
+			err = l.write(ctx, path, body, publish)
+		}
+	}
 	if err != nil {
 		return writeError(name, len(body), err)
+	}
+	if err := syncFolder(folder); err != nil {
+		return writeError(name, len(body), err)
+	}
+	return nil
+}
+
+// write is store without the folder.
+func (l *Local) write(ctx context.Context, path string, body []byte, publish func(temporary, path string) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+destination.InProgress+"-*")
+	if err != nil {
+		return err
 	}
 	temporary := f.Name()
 	err = fill(ctx, f, body)
@@ -63,12 +83,8 @@ func (l *Local) store(ctx context.Context, name string, body []byte, publish fun
 	}
 	if err != nil {
 		os.Remove(temporary)
-		return writeError(name, len(body), err)
 	}
-	if err := syncFolder(folder); err != nil {
-		return writeError(name, len(body), err)
-	}
-	return nil
+	return err
 }
 
 // fill writes and syncs. CreateTemp made the file for its owner alone; whom else a repository is open to, the umask
@@ -105,21 +121,34 @@ func writeError(name string, size int, err error) error {
 }
 
 // makeFolder makes a folder with its parents, and syncs what each was made in: or else a crash could lose the folder
-// of a durable object.
-func makeFolder(folder string) error {
-	err := os.Mkdir(folder, 0o777)
-	switch {
-	case err == nil:
-		return syncFolder(filepath.Dir(folder))
-	case errors.Is(err, fs.ErrExist):
+// of a durable object. One that is there already may have been made by a process that died before it could sync, so it
+// is synced too, once in the life of this process.
+func (l *Local) makeFolder(folder string) error {
+	if _, durable := l.folders.Load(folder); durable {
 		return nil
-	case !errors.Is(err, fs.ErrNotExist) || filepath.Dir(folder) == folder:
-		return err
 	}
-	if err := makeFolder(filepath.Dir(folder)); err != nil {
+	err := os.Mkdir(folder, 0o777)
+	isTop := folder == l.dir || filepath.Dir(folder) == folder
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && filepath.Dir(folder) != folder:
+		if err := l.makeFolder(filepath.Dir(folder)); err != nil {
+			return err
+		}
+		return l.makeFolder(folder)
+	case err != nil && !errors.Is(err, fs.ErrExist):
 		return err
+	case err == nil || !isTop && strings.HasPrefix(folder, l.dir):
+		if err := syncFolder(filepath.Dir(folder)); err != nil {
+			return err
+		}
 	}
-	return makeFolder(folder)
+	if parent := filepath.Dir(folder); !isTop && strings.HasPrefix(parent, l.dir) {
+		if err := l.makeFolder(parent); err != nil {
+			return err
+		}
+	}
+	l.folders.Store(folder, struct{}{})
+	return nil
 }
 
 // linkNew names a file by a second link, which never takes another's place, and drops the first name.

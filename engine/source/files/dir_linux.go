@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,14 +29,25 @@ var _ source.Dir = (*dir)(nil)
 
 const openDir = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
 
+// How often, and how long, an open waits when the process has too many files open.
+const (
+	openWaits = 200
+	openWait  = 10 * time.Millisecond
+)
+
 // openAt opens name below dirfd without changing its access time where that is permitted (by owner or root).
 func openAt(dirfd int, name string, flags int) (int, error) {
-	for {
+	for wait := 0; ; {
 		fd, err := unix.Openat(dirfd, name, flags|unix.O_NOATIME, 0)
 		if err == unix.EPERM {
 			fd, err = unix.Openat(dirfd, name, flags, 0)
 		}
-		if err != unix.EINTR {
+		switch {
+		case (err == unix.EMFILE || err == unix.ENFILE) && wait < openWaits:
+			// Other goroutines close what they have open within moments.
+			wait++
+			time.Sleep(openWait)
+		case err != unix.EINTR:
 			return fd, err
 		}
 	}

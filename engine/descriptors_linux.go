@@ -1,0 +1,12 @@
+package engine
+
+import "golang.org/x/sys/unix"
+
+// descriptors is how many files this process may have open.
+func descriptors() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 1024
+	}
+	return int(min(limit.Cur, 1<<20))
+}
