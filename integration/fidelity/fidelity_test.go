@@ -145,7 +145,7 @@ func mounted(t *testing.T) string {
 
 func TestRestoreGivesBackTheFearsomeTree(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "restored")
-	if _, err := cairn("restore", "fearsome", "--to", target); err != nil {
+	if _, err := cairn("restore", "fearsome", "--devices", "--to", target); err != nil {
 		t.Fatal(err)
 	}
 	found, err := Compare(program.source, target, Options{})
@@ -160,7 +160,7 @@ func TestRestoreGivesBackTheFearsomeTree(t *testing.T) {
 func TestRestoreOverOlderFilesGivesBackTheFearsomeTree(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "restored")
 	for range 2 {
-		if _, err := cairn("restore", "fearsome", "--overwrite", "--to", target); err != nil {
+		if _, err := cairn("restore", "fearsome", "--devices", "--overwrite", "--to", target); err != nil {
 			t.Fatal(err)
 		}
 	}
