@@ -51,10 +51,10 @@ func TestMain(m *testing.M) {
 
 // villain writes what it likes into a repository.
 type villain struct {
-	t      *testing.T
-	dir    string // holds everything
-	repo   *index.Repository
-	store  *chunkstore.Store
+	t     *testing.T
+	dir   string // holds everything
+	repo  *index.Repository
+	store *chunkstore.Store
 }
 
 var made = time.Date(2026, 11, 23, 21, 5, 0, 0, time.UTC)

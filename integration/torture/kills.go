@@ -386,10 +386,12 @@ func (a *arena) pausePrune() error {
 	return errors.Join(a.settle(nil), a.verified(true), a.restoreAll())
 }
 
-// stopped starts a command and stops it; what it returns lets it go on and waits for it.
+// stopped starts a command and stops it; what it returns lets it go on and waits for it. It is on a host of its own: on
+// one host a process that is stopped while it writes the cache of the index keeps the others waiting for it.
 func (a *arena) stopped(args []string, after time.Duration) (wait func() error, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	cmd := a.command(ctx, args...)
+	cmd.Env = append(cmd.Env, "XDG_CACHE_HOME="+filepath.Join(a.dir, "otherhost"))
 	var result outcome
 	var done sync.WaitGroup
 	started := make(chan struct{})
