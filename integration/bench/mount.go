@@ -161,9 +161,18 @@ func readRandomly(path string) error {
 	random := rand.New(rand.NewPCG(4, 2026))
 	buffer := make([]byte, randomLength)
 	for range randomReads {
-		if _, err := f.ReadAt(buffer, random.Int64N(blocks)*randomLength); err != nil {
+		if err := readBlock(f, buffer, random.Int64N(blocks)*randomLength); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// readBlock tries a few times: restic's mount answers with an I/O error now and then where the next try succeeds.
+func readBlock(f *os.File, buffer []byte, off int64) error {
+	_, err := f.ReadAt(buffer, off)
+	for try := 1; err != nil && try < 10; try++ {
+		_, err = f.ReadAt(buffer, off)
+	}
+	return err
 }
