@@ -81,7 +81,7 @@ func (n *versions) resolve(ctx context.Context) ([]state, error) {
 // addState adds a state unless an equal one is there; points come oldest first at the top, and are kept so.
 func addState(states []state, e *tree.Entry, p *index.Point) []state {
 	for i := range states {
-		if sameState(states[i].e, e) {
+		if tree.SameContent(states[i].e, e) {
 			if p.Sequence < states[i].since.Sequence {
 				states[i].since = p
 			}
@@ -89,22 +89,6 @@ func addState(states []state, e *tree.Entry, p *index.Point) []state {
 		}
 	}
 	return append(states, state{e, p})
-}
-
-// sameState says whether two entries are one version: whether they hold the same, as index.Repository.Versions has it.
-func sameState(a, b *tree.Entry) bool {
-	if a.Type != b.Type {
-		return false
-	}
-	switch a.Type {
-	case tree.Directory:
-		return a.Child == b.Child
-	case tree.Symlink:
-		return a.Target == b.Target
-	case tree.File:
-		return a.Size == b.Size && a.List == b.List && slices.Equal(a.Content, b.Content)
-	}
-	return a.Rdev == b.Rdev
 }
 
 // lookup finds a name in a directory; nil when it is not there or e is no directory.

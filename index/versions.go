@@ -48,7 +48,7 @@ func (r *Repository) Versions(ctx context.Context, source, path string) ([]Versi
 			continue
 		}
 		at = p.Root.ID
-		if follows && sameState(versions[len(versions)-1].Entry, e) {
+		if follows && tree.SameContent(versions[len(versions)-1].Entry, e) {
 			last := &versions[len(versions)-1]
 			last.Points = append(last.Points, p)
 			continue
@@ -57,20 +57,4 @@ func (r *Repository) Versions(ctx context.Context, source, path string) ([]Versi
 		versions = append(versions, Version{Entry: e, Points: []*Point{p}})
 	}
 	return versions, errors.Join(errs...)
-}
-
-// sameState tells whether two entries hold the same.
-func sameState(a, b *tree.Entry) bool {
-	if a.Type != b.Type {
-		return false
-	}
-	switch a.Type {
-	case tree.Directory:
-		return a.Child == b.Child
-	case tree.Symlink:
-		return a.Target == b.Target
-	case tree.File:
-		return a.Size == b.Size && a.List == b.List && slices.Equal(a.Content, b.Content)
-	}
-	return a.Rdev == b.Rdev
 }
